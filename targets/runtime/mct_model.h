@@ -1,0 +1,35 @@
+/* What the generated model.c gives to the runtime, and what the board gives to both. */
+#ifndef MCT_MODEL_H
+#define MCT_MODEL_H
+
+#include <stdint.h>
+
+#include "mct.h"
+
+/* One kernel call: all workers enter `kernel` with the same arguments. */
+struct mct_call {
+    mct_kernel kernel;
+    const void *args;
+};
+
+/* A Program is a list of kernel calls, run in order. */
+struct mct_program {
+    const char *name;
+    const struct mct_call *calls;
+    uint32_t count;
+};
+
+/* From model.c. */
+extern const struct mct_program mct_programs[];
+extern const uint32_t mct_program_count;
+extern uint8_t mct_data[];  /* initialised tensors, 16-byte aligned */
+extern uint8_t mct_arena[]; /* everything else, 16-byte aligned */
+extern const uint32_t mct_data_size;
+extern const uint32_t mct_arena_size;
+extern const uint8_t mct_build_id[32]; /* SHA-256 that the manifest carries */
+extern const uint32_t mct_workers;     /* 1..8 */
+
+/* From the board: run `kernel` on workers 0 .. mct_workers - 1 and wait until all have returned. */
+void mct_team_run(mct_kernel kernel, const void *args);
+
+#endif
