@@ -17,7 +17,11 @@ def chain() -> Graph:
     graph.add_tensor(Tensor("x", (2, 3), "f32", "input"))
     for name in ("y", "z", "unused"):
         graph.add_tensor(Tensor(name, (2, 3), "f32"))
-    graph.nodes = [Node("Relu", ("x",), ("y",)), Node("Tanh", ("y",), ("z",)), Node("Tanh", ("x",), ("unused",))]
+    graph.nodes = [
+        Node("Relu", ("x",), ("y",)),
+        Node("Tanh", ("y",), ("z",)),
+        Node("Tanh", ("x",), ("unused",)),
+    ]
     return graph
 
 
