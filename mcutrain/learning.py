@@ -1,0 +1,437 @@
+"""Learning on an Executor: inference, gradients, training, evaluation, weights.
+
+:class:`Learner` is what ``build.session()`` and ``build.reference()`` both
+give: the loops here decide what runs in which order, the Executor computes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mcutrain.errors import DataError, DivergedError, OptionError
+from mcutrain.executor import Array, Executor
+from mcutrain.manifest import Manifest, TensorEntry
+
+_NUMPY: dict[str, Any] = {"f16": np.float16, "f32": np.float32, "i32": np.int32}
+#: Steps over which the loss is averaged when watching for divergence.
+_WINDOW = 32
+#: Skipped steps in a row, at the smallest loss scale, that mean divergence.
+_SKIPS = 8
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One optimizer step is done."""
+
+    epoch: int
+    step: int
+    steps: int
+    #: mean loss of the batch
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochEvent:
+    """One epoch is done.
+
+    ``ratios`` is the gradient norm over the weight norm of each trained
+    parameter at the epoch's first step, by parameter name (``conv1.weight``).
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    ratios: dict[str, float]
+    skipped: int
+    loss_scale: float
+    validation: Evaluation | None = None
+
+
+Event: TypeAlias = "StepEvent | EpochEvent"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss (None in a build without one) and accuracy (None for regression) over ``samples``."""
+
+    samples: int
+    loss: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run did: the mean loss of every epoch and every step."""
+
+    epochs: tuple[EpochEvent, ...] = ()
+    losses: tuple[float, ...] = field(default=(), repr=False)
+
+
+class Learner:
+    """Runs a build's Programs on samples.
+
+    Arrays of samples have shape ``[n, *input]`` where ``input`` is the model's
+    input without its batch axis; labels are integers ``[n]``, targets of a
+    regression ``[n, *output]``.  Weights are keyed by ONNX initializer name
+    and have the ONNX model's own layout.
+    """
+
+    def __init__(self, executor: Executor, manifest: Manifest) -> None:
+        self.executor = executor
+        self.manifest = manifest
+        infer = manifest.program("infer")
+        self._input = manifest.tensor(infer.inputs[0])
+        self._output = manifest.tensor(infer.outputs[0], "infer")
+        self._rows = self._input.shape[0] if len(self._input.shape) > 1 else 1
+
+    def __enter__(self) -> Learner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the device or simulator."""
+        self.executor.close()
+
+    # ---- inference
+
+    def infer(self, x: Array, on_sample: Callable[[int, int], None] | None = None) -> Array:
+        """The model's outputs for samples ``x``, float32 ``[n, *output]``.
+
+        ``on_sample(done, n)`` is called as samples finish.  Raises DataError.
+        """
+        samples = self._samples(x)
+        results = []
+        for i in range(0, len(samples), self._rows):
+            got = self.executor.run("infer", {self._input.name: self._rows_of(samples, i)}, [self._output.name])
+            results.append(self._unbatched(got[self._output.name]))
+            if on_sample:
+                on_sample(min(i + self._rows, len(samples)), len(samples))
+        shape = self._output.shape[1:] if self._rows == self._output.shape[0] else self._output.shape
+        return np.concatenate(results)[: len(samples)] if results else np.zeros((0, *shape), np.float32)
+
+    def evaluate(
+        self, x: Array, y: Array, on_sample: Callable[[int, int], None] | None = None
+    ) -> Evaluation:
+        """Mean loss and accuracy over samples; raises DataError."""
+        samples, targets = self._samples(x), self._targets(x, y)
+        classify = self.manifest.options.loss != "mse"
+        if self.manifest.options.loss is None or len(samples) % self._rows:
+            outputs = self.infer(x, on_sample)
+            hits = int(np.count_nonzero(outputs.reshape(len(samples), -1).argmax(1) == targets.ravel()))
+            return Evaluation(len(samples), None, hits / max(len(samples), 1) if classify else None)
+        total, hits = 0.0, 0
+        program = self.manifest.program("evaluate")
+        for i in range(0, len(samples), self._rows):
+            rows = self._rows_of(targets, i)
+            inputs = {self._input.name: self._rows_of(samples, i), program.inputs[1]: rows}
+            got = self.executor.run("evaluate", inputs, ["loss", self._output.name])
+            total += float(got["loss"][0]) * self._rows
+            if classify:
+                scores = got[self._output.name].reshape(self._rows, -1)
+                hits += int(np.count_nonzero(scores.argmax(1) == rows))
+            if on_sample:
+                on_sample(i + self._rows, len(samples))
+        n = max(len(samples), 1)
+        return Evaluation(len(samples), total / n, hits / n if classify else None)
+
+    # ---- training
+
+    def gradients(self, x: Array, y: Array) -> dict[str, Array]:
+        """Mean gradient of the loss over samples by every trained parameter.
+
+        Returns ``{initializer name: float32 array}`` in the ONNX layout.
+        Raises DataError, and OptionError for a build without a loss.
+        """
+        samples, targets = self._training_set(x, y)
+        self._accumulate(samples, targets)
+        names = [f"{t.name}.gradient" for t in self.manifest.trained()]
+        got = self.executor.read([*names, "loss_scale"])
+        count = len(samples) // self._rows
+        factor = np.float32(1.0 / count) / got["loss_scale"][0]
+        return {
+            _onnx_name(t): _to_onnx(t, got[f"{t.name}.gradient"] * factor) for t in self.manifest.trained()
+        }
+
+    def train(
+        self,
+        x: Array,
+        y: Array,
+        *,
+        epochs: int = 1,
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        batch: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        validation: tuple[Array, Array] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Training:
+        """Stochastic gradient descent over ``epochs`` passes.
+
+        ``batch`` samples make one optimizer step (their mean gradient); the
+        last batch of an epoch may be smaller.  ``seed`` fixes the order.
+        Raises DataError and OptionError before the device is touched, and
+        DivergedError after the last good weights were put back.
+        """
+        self._check_hyper(epochs, lr, momentum, weight_decay, batch)
+        samples, targets = self._training_set(x, y)
+        rng = np.random.Generator(np.random.Philox(seed))
+        watch = _Watch()
+        good = self.snapshot()
+        history: list[EpochEvent] = []
+        losses: list[float] = []
+        count = len(samples) // self._rows
+        steps = -(-count // batch)
+        for epoch in range(epochs):
+            order = rng.permutation(count) if shuffle else np.arange(count)
+            ratios: dict[str, float] = {}
+            total = 0.0
+            for step in range(steps):
+                chosen = order[step * batch : (step + 1) * batch]
+                loss = self._accumulate(samples, targets, chosen)
+                if step == 0:
+                    ratios = self._ratios(len(chosen))
+                hyper = np.array([lr, momentum, weight_decay, 1.0 / len(chosen)], np.float32)
+                counters = ["loss_scale", "skipped_steps"]
+                state = self.executor.run("apply", {"hyper": hyper}, counters)
+                losses.append(loss)
+                total += loss * len(chosen)
+                reason = watch.diverged(loss, float(state["loss_scale"][0]), int(state["skipped_steps"][0]))
+                if reason:
+                    self.executor.write(good)
+                    raise DivergedError(
+                        f"training diverged in epoch {epoch + 1}, step {step + 1}: {reason}; "
+                        f"the weights {'before training' if epoch == 0 else f'of epoch {epoch}'} were put back",
+                        self._advice(lr, ratios),
+                    )
+                if on_event:
+                    on_event(StepEvent(epoch + 1, step + 1, steps, loss))
+            good = self.snapshot()
+            checked = self.evaluate(*validation) if validation is not None else None
+            event = EpochEvent(
+                epoch + 1,
+                epochs,
+                total / max(count, 1),
+                ratios,
+                int(state["skipped_steps"][0]) if steps else 0,
+                float(state["loss_scale"][0]) if steps else 1.0,
+                checked,
+            )
+            history.append(event)
+            if on_event:
+                on_event(event)
+        return Training(tuple(history), tuple(losses))
+
+    def ratios(self, x: Array, y: Array) -> dict[str, float]:
+        """Gradient norm over weight norm of every trained parameter, by parameter name."""
+        samples, targets = self._training_set(x, y)
+        self._accumulate(samples, targets)
+        return self._ratios(len(samples) // self._rows)
+
+    # ---- weights
+
+    def weights(self) -> dict[str, Array]:
+        """The trained parameters (all of them in a build without a loss): float32, ONNX names and layout."""
+        entries = self.manifest.trained() or self.manifest.parameters()
+        got = self.executor.read([t.name for t in entries])
+        return {_onnx_name(t): _to_onnx(t, got[t.name].astype(np.float32)) for t in entries}
+
+    def load(self, weights: Mapping[str, Array]) -> None:
+        """Overwrite parameters, given by ONNX name in the ONNX layout; others stay.
+
+        Raises DataError for unknown names, wrong shapes and values that are
+        not finite, before anything is written.
+        """
+        entries = {_onnx_name(t): t for t in self.manifest.parameters()}
+        update = {}
+        for name, value in weights.items():
+            entry = entries.get(name)
+            if entry is None or entry.origin is None:
+                raise DataError(f"the model has no weight '{name}'", f"its weights are {', '.join(entries)}")
+            array = np.asarray(value)
+            if array.shape != entry.origin.shape:
+                raise DataError(
+                    f"weight '{name}' has shape {list(array.shape)}, the model's is {list(entry.origin.shape)}",
+                    "give weights of this very model",
+                )
+            if not np.isfinite(array).all():
+                raise DataError(f"weight '{name}' holds NaN or infinity", "give finite weights")
+            with np.errstate(over="ignore"):
+                stored = entry.origin.to_device(array.astype(np.float32)).astype(_NUMPY[entry.dtype])
+            if not np.isfinite(stored).all():
+                raise DataError(f"weight '{name}' does not fit FP16 (±65504)", "compile with --precision fp32")
+            update[entry.name] = stored
+        self.executor.write(update)
+
+    def snapshot(self) -> dict[str, Array]:
+        """The trained state (parameters, momentum) as device tensors, for ``executor.write``."""
+        names = [t.name for t in self.manifest.tensors if t.trained or t.name.endswith(".momentum")]
+        return self.executor.read(names) if names else {}
+
+    # ---- within
+
+    def _accumulate(self, samples: Array, targets: Array, chosen: Array | None = None) -> float:
+        """Clear the accumulators and add the chosen rows' gradients; returns their mean loss."""
+        indices = range(len(samples) // self._rows) if chosen is None else chosen
+        target = self.manifest.program("train_step").inputs[1]
+        self.executor.run("zero_gradients")
+        total = 0.0
+        for index in indices:
+            row = int(index) * self._rows
+            inputs = {self._input.name: self._rows_of(samples, row), target: self._rows_of(targets, row)}
+            total += float(self.executor.run("train_step", inputs, ["loss"])["loss"][0])
+        return total / max(len(indices), 1)
+
+    def _ratios(self, count: int) -> dict[str, float]:
+        program = self.manifest.program("statistics")
+        got = self.executor.run("statistics", {}, program.outputs)
+        scale = float(self.executor.read(["loss_scale"])["loss_scale"][0])
+        ratios = {}
+        for entry, gradient, weight in zip(
+            self.manifest.trained(), program.outputs[::2], program.outputs[1::2], strict=True
+        ):
+            norm = float(got[gradient][0]) ** 0.5 / (scale * count)
+            ratios[entry.name] = norm / max(float(got[weight][0]) ** 0.5, 1e-30)
+        return ratios
+
+    def _advice(self, lr: float, ratios: Mapping[str, float]) -> str:
+        """What to change, from the layers whose step is large against their weights."""
+        weights = {name: r for name, r in ratios.items() if name.endswith(".weight") and isfinite(r)}
+        advice = f"lower the rate (--lr {lr / 10:g})"
+        if not weights:
+            return f"{advice} or scale the inputs to about ±1"
+        worst = max(weights, key=lambda name: weights[name])
+        median = float(np.median(list(weights.values())))
+        if weights[worst] > 30 * max(median, 1e-12):
+            layer = worst.rpartition(".")[0]
+            first = next(iter(weights)) == worst
+            return (
+                f"{layer}'s gradient is {weights[worst]:.3g} times its weights (median layer {median:.3g}): "
+                f"train only later layers (--train), {advice}" + (", or scale the inputs" if first else "")
+            )
+        return f"{advice}, a larger --batch, or scale the inputs to about ±1"
+
+    def _check_hyper(self, epochs: int, lr: float, momentum: float, weight_decay: float, batch: int) -> None:
+        for name, value, low, high in (
+            ("lr", lr, 0.0, 1e6),
+            ("momentum", momentum, 0.0, 1.0),
+            ("weight_decay", weight_decay, 0.0, 1e6),
+        ):
+            if not (low <= value <= high):
+                raise OptionError(f"{name} is {value}", f"give a number from {low:g} to {high:g}")
+        if epochs < 0 or batch < 1:
+            raise OptionError(f"epochs is {epochs} and batch is {batch}", "give epochs ≥ 0 and batch ≥ 1")
+        if momentum and not self.manifest.options.momentum:
+            raise OptionError(
+                "this build has no momentum buffers", "compile it with --momentum, or train with momentum 0"
+            )
+
+    def _training_set(self, x: Array, y: Array) -> tuple[Array, Array]:
+        self.manifest.program("train_step")
+        samples, targets = self._samples(x), self._targets(x, y)
+        if not len(samples) or len(samples) % self._rows:
+            raise DataError(
+                f"{len(samples)} samples do not fill the model's batch of {self._rows}",
+                f"give a positive multiple of {self._rows} samples",
+            )
+        return samples, targets
+
+    def _samples(self, x: Array) -> Array:
+        """``x`` checked for shape; conversion and finiteness are checked as rows are sent."""
+        x = np.asarray(x)
+        shape = self._input.shape[1:] if len(self._input.shape) > 1 else self._input.shape
+        if x.dtype.kind not in "fiub" or x.ndim == 0 or int(np.prod(x.shape[1:])) != int(np.prod(shape)):
+            raise DataError(
+                f"samples are {x.dtype}{list(x.shape)}, the model takes n × {list(shape)} numbers",
+                "reshape or scale the data to the model's input",
+            )
+        return x.reshape(len(x), *shape)
+
+    def _targets(self, x: Array, y: Array) -> Array:
+        y = np.asarray(y)
+        if len(y) != len(x):
+            raise DataError(f"{len(x)} samples but {len(y)} labels", "give one label a sample")
+        if self.manifest.options.loss == "mse":
+            shape = self._output.shape[1:]
+            if y.dtype.kind not in "fiub" or int(np.prod(y.shape[1:])) != int(np.prod(shape)):
+                raise DataError(
+                    f"targets are {y.dtype}{list(y.shape)}, the model gives n × {list(shape)}",
+                    "give one target of the output's shape a sample",
+                )
+            return y.reshape(len(y), *shape)
+        classes = int(np.prod(self._output.shape)) // self._rows
+        if y.dtype.kind not in "iu":
+            raise DataError(f"labels are {y.dtype}, not integers", "give class numbers from 0")
+        if y.size and (int(y.min()) < 0 or int(y.max()) >= classes):
+            raise DataError(
+                f"labels run from {int(y.min())} to {int(y.max())}, the model has {classes} classes",
+                f"give labels from 0 to {classes - 1}",
+            )
+        return y.reshape(len(y)).astype(np.int32)
+
+    def _rows_of(self, array: Array, start: int) -> Array:
+        """One device batch of samples, labels or targets in the device's type."""
+        rows = array[start : start + self._rows]
+        if len(rows) < self._rows:
+            rows = np.concatenate([rows, np.repeat(rows[-1:], self._rows - len(rows), axis=0)])
+        if array.dtype == np.int32 and array.ndim == 1:
+            return np.ascontiguousarray(rows)
+        is_input = array.shape[1:] == self._input.shape[1:]
+        with np.errstate(over="ignore"):
+            sent = rows.astype(_NUMPY[self._input.dtype] if is_input else np.float32)
+        if not np.isfinite(sent).all():
+            raise DataError(
+                f"sample {start} holds NaN, infinity or values beyond ±65504", "clean or scale the data first"
+            )
+        return sent.reshape(self._input.shape) if is_input else sent
+
+    def _unbatched(self, output: Array) -> Array:
+        output = output.astype(np.float32)
+        return output if self._rows == self._output.shape[0] else output[None]
+
+
+class _Watch:
+    """Notices divergence from the losses and the loss scale."""
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=_WINDOW)
+        self._first: float | None = None
+        self._skipped = 0
+        self._skips = 0
+
+    def diverged(self, loss: float, scale: float, skipped: int) -> str:
+        """Why training must stop, or nothing."""
+        self._skips = self._skips + 1 if skipped > self._skipped else 0
+        self._skipped = skipped
+        if not isfinite(loss):
+            return f"the loss is {loss}"
+        if self._skips >= _SKIPS and scale <= 1.0:
+            return f"{self._skips} steps in a row overflowed at the smallest loss scale"
+        self._recent.append(loss)
+        if len(self._recent) < _WINDOW:
+            return ""
+        mean = sum(self._recent) / _WINDOW
+        if self._first is None:
+            self._first = mean
+        limit = 2.0 * self._first + 1.0
+        return f"the mean loss rose from {self._first:.3g} to {mean:.3g}" if mean > limit else ""
+
+
+def _onnx_name(entry: TensorEntry) -> str:
+    return entry.origin.initializer if entry.origin else entry.name
+
+
+def _to_onnx(entry: TensorEntry, array: Array) -> Array:
+    return entry.origin.to_onnx(array) if entry.origin else array
