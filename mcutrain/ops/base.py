@@ -154,7 +154,9 @@ def required(node: Node, inputs: Sequence[Tensor | None], index: int) -> Tensor:
     """Input ``index``, which the operator cannot do without; raises GraphError."""
     tensor = inputs[index] if index < len(inputs) else None
     if tensor is None:
-        raise GraphError(f"node '{node.name or node.op}': {node.op} has no input {index}", "correct the model")
+        raise GraphError(
+            f"node '{node.name or node.op}': {node.op} has no input {index}", "correct the model"
+        )
     return tensor
 
 
