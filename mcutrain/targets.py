@@ -17,7 +17,7 @@ from mcutrain.errors import TargetError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 #: Keys a ``target.toml`` may have, by table.
 _KEYS: dict[str, dict[str, type]] = {
@@ -75,7 +75,7 @@ class Target:
     flags: tuple[str, ...]
     #: further flags for linking
     link_flags: tuple[str, ...]
-    #: preprocessor definitions, name to value, ``MCT_MAXIMUM_BODY`` among them
+    #: preprocessor definitions, name to value; ``MCT_MAXIMUM_BODY`` and ``MCT_LINK_<link>`` among them
     definitions: Mapping[str, str]
     #: the board's own C and assembly files
     sources: tuple[Path, ...]
@@ -140,7 +140,6 @@ def _load(folder: Path, name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any
     if "inherit" not in table:
         return table, path.parent
     base, home = _load(folder, table.pop("inherit"), (*seen, name))
-    # Tables merge key by key; a variant states all of its definitions.
     for key, value in table.items():
         base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) else value
     return base, home
@@ -187,6 +186,7 @@ def _build(root: Path, home: Path, name: str, table: dict[str, Any]) -> Target:
         link_flags=tuple(compiler.get("link_flags", ())),
         definitions={
             **{key: str(value) for key, value in compiler.get("definitions", {}).items()},
+            f"MCT_LINK_{table['link'].upper()}": "1",
             "MCT_MAXIMUM_BODY": str(table["maximum_body"]),
         },
         sources=tuple(home / source for source in compiler["sources"]),
