@@ -1,0 +1,1 @@
+"""From an ONNX model to a firmware: import, gradients, passes, code, toolchain."""
