@@ -141,7 +141,9 @@ class Graph:
     def add_tensor(self, tensor: Tensor) -> Tensor:
         known = self.tensors.get(tensor.name)
         if known is not None and known != tensor:
-            raise GraphError(f"tensor '{tensor.name}' is defined twice with different types", "report this as a bug")
+            raise GraphError(
+                f"tensor '{tensor.name}' is defined twice with different types", "report this as a bug"
+            )
         self.tensors[tensor.name] = tensor
         return tensor
 
@@ -199,8 +201,9 @@ def verify(graph: Graph) -> None:
     for node in graph.nodes:
         for name in node.inputs:
             if name and name not in defined:
+                who = node.name or node.op
                 raise GraphError(
-                    f"graph '{graph.name}': node '{node.name or node.op}' reads '{name}' before it is written",
+                    f"graph '{graph.name}': node '{who}' reads '{name}' before it is written",
                     "the model's nodes must be in topological order",
                 )
         for name in node.outputs:
@@ -210,11 +213,15 @@ def verify(graph: Graph) -> None:
             if name in defined and not tensor.persistent:
                 raise GraphError(f"graph '{graph.name}': '{name}' is written twice", "report this as a bug")
             if tensor.kind == "constant":
-                raise GraphError(f"graph '{graph.name}': constant '{name}' is written", "report this as a bug")
+                raise GraphError(
+                    f"graph '{graph.name}': constant '{name}' is written", "report this as a bug"
+                )
             defined.add(name)
     for name in graph.outputs:
         if name not in defined:
-            raise GraphError(f"graph '{graph.name}': output '{name}' is never written", "report this as a bug")
+            raise GraphError(
+                f"graph '{graph.name}': output '{name}' is never written", "report this as a bug"
+            )
 
 
 def prune(graph: Graph, keep: Iterable[str] = ()) -> Graph:

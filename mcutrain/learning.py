@@ -113,16 +113,15 @@ class Learner:
         samples = self._samples(x)
         results = []
         for i in range(0, len(samples), self._rows):
-            got = self.executor.run("infer", {self._input.name: self._rows_of(samples, i)}, [self._output.name])
+            rows = {self._input.name: self._rows_of(samples, i)}
+            got = self.executor.run("infer", rows, [self._output.name])
             results.append(self._unbatched(got[self._output.name]))
             if on_sample:
                 on_sample(min(i + self._rows, len(samples)), len(samples))
         shape = self._output.shape[1:] if self._rows == self._output.shape[0] else self._output.shape
         return np.concatenate(results)[: len(samples)] if results else np.zeros((0, *shape), np.float32)
 
-    def evaluate(
-        self, x: Array, y: Array, on_sample: Callable[[int, int], None] | None = None
-    ) -> Evaluation:
+    def evaluate(self, x: Array, y: Array, on_sample: Callable[[int, int], None] | None = None) -> Evaluation:
         """Mean loss and accuracy over samples; raises DataError."""
         samples, targets = self._samples(x), self._targets(x, y)
         classify = self.manifest.options.loss != "mse"
@@ -211,9 +210,10 @@ class Learner:
                 reason = watch.diverged(loss, float(state["loss_scale"][0]), int(state["skipped_steps"][0]))
                 if reason:
                     self.executor.write(good)
+                    kept = f"of epoch {epoch}" if epoch else "before training"
                     raise DivergedError(
                         f"training diverged in epoch {epoch + 1}, step {step + 1}: {reason}; "
-                        f"the weights {'before training' if epoch == 0 else f'of epoch {epoch}'} were put back",
+                        f"the weights {kept} were put back",
                         self._advice(lr, ratios),
                     )
                 if on_event:
@@ -263,7 +263,7 @@ class Learner:
             array = np.asarray(value)
             if array.shape != entry.origin.shape:
                 raise DataError(
-                    f"weight '{name}' has shape {list(array.shape)}, the model's is {list(entry.origin.shape)}",
+                    f"weight '{name}' has shape {list(array.shape)}, not {list(entry.origin.shape)}",
                     "give weights of this very model",
                 )
             if not np.isfinite(array).all():
@@ -271,7 +271,7 @@ class Learner:
             with np.errstate(over="ignore"):
                 stored = entry.origin.to_device(array.astype(np.float32)).astype(_NUMPY[entry.dtype])
             if not np.isfinite(stored).all():
-                raise DataError(f"weight '{name}' does not fit FP16 (±65504)", "compile with --precision fp32")
+                raise DataError(f"weight '{name}' does not fit FP16", "compile with --precision fp32")
             update[entry.name] = stored
         self.executor.write(update)
 

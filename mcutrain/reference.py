@@ -72,8 +72,9 @@ class Reference:
                 raise DataError(f"there is no tensor '{name}' to write", "see `mcutrain info` for the names")
             array = np.asarray(array)
             if array.shape != tensor.shape or array.dtype != NUMPY_DTYPES[tensor.dtype]:
+                wanted, given = f"{tensor.dtype}{list(tensor.shape)}", f"{array.dtype}{list(array.shape)}"
                 raise DataError(
-                    f"tensor '{name}' is {tensor.dtype}{list(tensor.shape)}, not {array.dtype}{list(array.shape)}",
+                    f"tensor '{name}' is {wanted}, not {given}",
                     "give an array of the tensor's own type",
                 )
             self._values[name] = array.copy()
@@ -94,7 +95,9 @@ class Reference:
         graph = self.programs.get(program)
         if graph is None:
             known = ", ".join(self.programs)
-            raise OptionError(f"the build has no Program '{program}'", f"it has {known}; training needs --loss")
+            raise OptionError(
+                f"the build has no Program '{program}' (it has {known})", "training needs --loss"
+            )
         self.write(inputs or {})
         for number, node in self._calls[program]:
             if calls is None or calls[0] <= number < calls[1]:

@@ -73,10 +73,8 @@ class _Builder:
         role = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", role).lower()
         name = f"{node.name or node.op.lower()}.{role}"
         attrs = dict(attrs or {}) | ({"dtype": dtype} if dtype else {})
-        made = append(
-            self.graph, op, inputs, attrs, name=name, outputs=None if out is None else [out], source=node.source
-        )
-        return made[0]
+        outputs = None if out is None else [out]
+        return append(self.graph, op, inputs, attrs, name=name, outputs=outputs, source=node.source)[0]
 
     def needs(self, name: str) -> bool:
         return name in self.needing

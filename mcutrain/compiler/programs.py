@@ -56,14 +56,14 @@ def build_programs(graph: Graph, options: Options) -> list[Graph]:
     """Lower the forward graph to the Programs of a build, in a fixed order."""
     trained = trained_parameters(graph, options.train) if options.loss else []
     if options.loss and not trained:
-        raise OptionError("the model has no weights to train", "compile it without --loss, for inference only")
+        raise OptionError("the model has no weights to train", "compile it without --loss to infer only")
     programs = [_renamed(graph, "infer")]
     if options.loss:
         programs += [
             _with_loss(graph, options, "evaluate", gradient=False)[0],
             _train_step(graph, options, trained),
             _zero_gradients(graph, trained),
-            _apply(graph, trained, plan),
+            _apply(graph, trained, options),
             _statistics(graph, trained),
         ]
     halved = f16_parameters(graph, trained) if options.precision == "mixed" else set()
@@ -108,7 +108,7 @@ def _with_loss(graph: Graph, options: Options, name: str, *, gradient: bool) -> 
     if loss == "cross-entropy":
         if len(tensor.shape) > 2 and tensor.size != tensor.shape[0] * max(tensor.shape[1:]):
             raise OptionError(
-                f"cross-entropy needs one score per class, but the model's output has shape {list(tensor.shape)}",
+                f"cross-entropy needs one score per class, the model's output has shape {list(tensor.shape)}",
                 "use --loss mse, or a model that ends in a vector of scores",
             )
         rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
