@@ -1,0 +1,333 @@
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mct_model.h"
+#include "cobs.h"
+#include "crc32.h"
+#include "link.h"
+#include "protocol.h"
+
+#ifndef MCT_MAXIMUM_BODY
+#error "define MCT_MAXIMUM_BODY, the longest body of a frame in bytes"
+#endif
+
+enum {
+    HEADER = 20,
+    HEADER_ENCODED = 21,
+    CRC = 4,
+    BODY_OVERHEAD = MCT_COBS_OVERHEAD(MCT_MAXIMUM_BODY + CRC),
+    BODY_ENCODED = MCT_MAXIMUM_BODY + CRC + BODY_OVERHEAD,
+    PREFIX = 1 + HEADER_ENCODED + 1, /* zero, header, zero */
+    RANGE = 12,                      /* region, offset, length */
+    SILENCE = 1000,                  /* milliseconds without a byte after which a body is given up */
+};
+
+/* Little-endian numbers at any address. */
+static uint32_t get(const uint8_t *at)
+{
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static void put(uint8_t *at, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        at[i] = (uint8_t)(value >> 8 * i);
+}
+
+static void copy(uint8_t *to, const uint8_t *from, uint32_t count)
+{
+    memcpy(to, from, count);
+}
+
+/* ---- sending ---------------------------------------------------------------------------------------- */
+
+/* A frame, and before that its body: a response is written where encoding in place may start. */
+struct frame {
+    uint32_t length;
+    uint8_t bytes[PREFIX + BODY_ENCODED + 1];
+};
+
+static struct frame response;
+static uint8_t *const response_body = response.bytes + PREFIX + BODY_OVERHEAD;
+
+/* Build a frame in `frame` (room for PREFIX + encoded body + 1); `body` is followed by room for its CRC
+ * and may be in the frame, as far behind PREFIX as encoding needs. Returns the frame's length. */
+static uint32_t build(uint8_t *frame, uint8_t command, uint8_t status, uint32_t sequence, uint8_t *body,
+                      uint32_t length)
+{
+    put(body + length, mct_crc32(0, body, length));
+    uint32_t encoded = mct_cobs_encode(frame + PREFIX, body, length + CRC);
+    uint8_t header[HEADER] = {'M', MCT_PROTOCOL_VERSION, command, status};
+    put(header + 4, sequence);
+    put(header + 8, length);
+    put(header + 12, encoded);
+    put(header + 16, mct_crc32(0, header, 16));
+    frame[0] = 0;
+    mct_cobs_encode(frame + 1, header, HEADER);
+    frame[PREFIX - 1] = 0;
+    frame[PREFIX + encoded] = 0;
+    return PREFIX + encoded + 1;
+}
+
+/* Send a frame with a body of two numbers, leaving the last response alone. */
+static void send_note(uint8_t command, uint32_t sequence, uint32_t first, uint32_t second)
+{
+    uint8_t body[8 + CRC], frame[PREFIX + sizeof body + MCT_COBS_OVERHEAD(sizeof body) + 1];
+    put(body, first);
+    put(body + 4, second);
+    mct_link_write(frame, build(frame, command, MCT_OK, sequence, body, 8));
+}
+
+/* ---- receiving -------------------------------------------------------------------------------------- */
+
+struct request {
+    uint8_t version, command;
+    uint32_t sequence;
+    uint32_t length;
+    const uint8_t *body;
+};
+
+/* Bytes that came after the last zero byte and may be the start of a header. */
+static uint8_t head[HEADER_ENCODED + 1];
+static uint32_t head_count;
+
+static uint8_t body[BODY_ENCODED + 1];
+
+/* Keep what follows the last zero of `count` raw bytes as the possible start of a header; what is longer
+ * than a header is no header, and all of it is dropped. */
+static void resume_after_zero(const uint8_t *bytes, uint32_t count)
+{
+    uint32_t tail = 0;
+    while (tail < count && bytes[count - 1 - tail] != 0)
+        tail++;
+    head_count = tail <= HEADER_ENCODED ? tail : 0;
+    for (uint32_t i = 0; i < head_count; i++)
+        head[i] = bytes[count - head_count + i];
+}
+
+/* Wait for a header. Reads only as many bytes as the shortest way to the end of a header has, counted from
+ * the last zero byte, so that a whole frame is always answered without waiting for another. */
+static bool receive_header(struct request *request, uint32_t *encoded)
+{
+    mct_link_read(head + head_count, sizeof head - head_count, MCT_FOREVER);
+    uint32_t zero = 0;
+    while (zero < sizeof head && head[zero] != 0)
+        zero++;
+    if (zero != HEADER_ENCODED) {
+        uint8_t raw[sizeof head];
+        copy(raw, head, sizeof head);
+        resume_after_zero(raw, sizeof raw);
+        return false;
+    }
+    head_count = 0;
+    if (mct_cobs_decode(head, HEADER_ENCODED) != HEADER || head[0] != 'M')
+        return false;
+    if (get(head + 16) != mct_crc32(0, head, 16))
+        return false;
+    request->version = head[1];
+    request->command = head[2];
+    request->sequence = get(head + 4);
+    request->length = get(head + 8);
+    *encoded = get(head + 12);
+    return request->length <= MCT_MAXIMUM_BODY && *encoded > CRC && *encoded <= BODY_ENCODED;
+}
+
+/* The rest of a frame. False when it came damaged; then any frame that has begun in it goes on. */
+static bool receive_body(struct request *request, uint32_t encoded)
+{
+    if (!mct_link_read(body, encoded + 1, SILENCE))
+        return false;
+    for (uint32_t i = 0; i <= encoded; i++) {
+        if ((body[i] == 0) != (i == encoded)) {
+            resume_after_zero(body, encoded + 1);
+            return false;
+        }
+    }
+    uint32_t length = mct_cobs_decode(body, encoded);
+    if (length != request->length + CRC || get(body + request->length) != mct_crc32(0, body, request->length))
+        return false;
+    request->body = body;
+    return true;
+}
+
+static bool receive(struct request *request)
+{
+    uint32_t encoded;
+    if (!receive_header(request, &encoded))
+        return false;
+    if (receive_body(request, encoded))
+        return true;
+    send_note(MCT_DAMAGED, request->sequence, 0, 0);
+    return false;
+}
+
+/* ---- commands --------------------------------------------------------------------------------------- */
+
+/* Outcome of a command: a status, and the length of the response (or the error's text) in response_body. */
+struct outcome {
+    uint8_t status;
+    uint32_t length;
+};
+
+static struct outcome fail(enum mct_status status, const char *text)
+{
+    uint32_t length = 0;
+    for (; text[length]; length++)
+        response_body[length] = (uint8_t)text[length];
+    return (struct outcome){(uint8_t)status, length};
+}
+
+static struct outcome done(uint32_t length)
+{
+    return (struct outcome){MCT_OK, length};
+}
+
+/* The memory a range names, or null when it is not all inside its region. */
+static uint8_t *memory(const uint8_t *range)
+{
+    uint32_t region = get(range), offset = get(range + 4), length = get(range + 8);
+    if (region > 1)
+        return 0;
+    uint32_t size = region ? mct_arena_size : mct_data_size;
+    if (offset > size || length > size - offset)
+        return 0;
+    return (region ? mct_arena : mct_data) + offset;
+}
+
+/* Length of the first `count` writes in `bytes`, checked; or an error. */
+static struct outcome check_writes(const uint8_t *bytes, uint32_t length, uint32_t count)
+{
+    uint32_t at = 0;
+    for (; count; count--) {
+        if (length - at < RANGE || get(bytes + at + 8) > length - at - RANGE)
+            return fail(MCT_BAD_BODY, "a write is longer than its frame");
+        if (!memory(bytes + at))
+            return fail(MCT_BAD_RANGE, "a write is outside its region");
+        at += RANGE + get(bytes + at + 8);
+    }
+    return done(at);
+}
+
+static void apply_writes(const uint8_t *bytes, uint32_t length)
+{
+    for (uint32_t at = 0; at < length; at += RANGE + get(bytes + at + 8))
+        copy(memory(bytes + at), bytes + at + RANGE, get(bytes + at + 8));
+}
+
+/* Length of the response to all reads in `bytes`, checked; or an error. */
+static struct outcome check_reads(const uint8_t *bytes, uint32_t length)
+{
+    uint32_t total = 0;
+    if (length % RANGE)
+        return fail(MCT_BAD_BODY, "a read is cut off");
+    for (uint32_t at = 0; at < length; at += RANGE) {
+        if (!memory(bytes + at))
+            return fail(MCT_BAD_RANGE, "a read is outside its region");
+        if (get(bytes + at + 8) > MCT_MAXIMUM_BODY - total)
+            return fail(MCT_TOO_LONG, "the reads are longer than a frame's body");
+        total += get(bytes + at + 8);
+    }
+    return done(total);
+}
+
+static void apply_reads(const uint8_t *bytes, uint32_t length)
+{
+    uint8_t *to = response_body;
+    for (uint32_t at = 0; at < length; at += RANGE) {
+        copy(to, memory(bytes + at), get(bytes + at + 8));
+        to += get(bytes + at + 8);
+    }
+}
+
+static struct outcome hello(void)
+{
+    const uint32_t facts[] = {MCT_PROTOCOL_VERSION, MCT_MAXIMUM_BODY, mct_workers,
+                              mct_program_count,    mct_data_size,    mct_arena_size};
+    for (uint32_t i = 0; i < 6; i++)
+        put(response_body + 4 * i, facts[i]);
+    copy(response_body + sizeof facts, mct_build_id, 32);
+    return done(sizeof facts + 32);
+}
+
+static struct outcome run_calls(const struct request *request)
+{
+    if (request->length < 16)
+        return fail(MCT_BAD_BODY, "RUN is cut off");
+    const uint8_t *lists = request->body + 16;
+    uint32_t program = get(request->body), first = get(request->body + 4), last = get(request->body + 8);
+    uint32_t length = request->length - 16;
+    if (program >= mct_program_count)
+        return fail(MCT_BAD_PROGRAM, "there is no such Program");
+    const struct mct_call *calls = mct_programs[program].calls;
+    if (first > last || last > mct_programs[program].count)
+        return fail(MCT_BAD_PROGRAM, "the Program has no such kernel calls");
+    struct outcome writes = check_writes(lists, length, get(request->body + 12));
+    if (writes.status)
+        return writes;
+    struct outcome reads = check_reads(lists + writes.length, length - writes.length);
+    if (reads.status)
+        return reads;
+    apply_writes(lists, writes.length);
+    uint32_t noted = mct_ticks();
+    for (uint32_t i = first; i < last; i++) {
+        mct_team_run(calls[i].kernel, calls[i].args);
+        if (mct_ticks() - noted > mct_ticks_per_second / 4) {
+            noted = mct_ticks();
+            send_note(MCT_BUSY, request->sequence, i + 1 - first, last - first);
+        }
+    }
+    apply_reads(lists + writes.length, length - writes.length);
+    return reads;
+}
+
+static struct outcome run_command(const struct request *request)
+{
+    struct outcome checked;
+    if (request->version != MCT_PROTOCOL_VERSION)
+        return fail(MCT_BAD_VERSION, "the firmware speaks another version of the protocol");
+    switch (request->command) {
+    case MCT_HELLO:
+        return hello();
+    case MCT_READ:
+        checked = check_reads(request->body, request->length);
+        if (!checked.status)
+            apply_reads(request->body, request->length);
+        return checked;
+    case MCT_WRITE:
+        if (request->length < 4)
+            return fail(MCT_BAD_BODY, "WRITE is cut off");
+        checked = check_writes(request->body + 4, request->length - 4, get(request->body));
+        if (checked.status)
+            return checked;
+        apply_writes(request->body + 4, checked.length);
+        return done(0);
+    case MCT_RUN:
+        return run_calls(request);
+    case MCT_BYE:
+        return done(0);
+    default:
+        return fail(MCT_BAD_COMMAND, "there is no such command");
+    }
+}
+
+_Noreturn void mct_serve(void)
+{
+    uint32_t last_sequence = 0;
+    uint8_t last_command = 0;
+    for (;;) {
+        struct request request;
+        if (!receive(&request))
+            continue;
+        bool repeated = response.length && request.sequence == last_sequence && request.command == last_command;
+        if (!repeated) {
+            struct outcome outcome = run_command(&request);
+            response.length = build(response.bytes, request.command | MCT_RESPONSE, outcome.status,
+                                    request.sequence, response_body, outcome.length);
+            last_sequence = request.sequence;
+            last_command = request.command;
+        }
+        mct_link_write(response.bytes, response.length);
+        if (request.command == MCT_BYE)
+            mct_board_end();
+    }
+}
