@@ -1,0 +1,144 @@
+"""The whole way from a model to a firmware, on one page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcutrain.compiler.emit import data_image, emit, write_sources
+from mcutrain.compiler.onnx_io import load_model
+from mcutrain.compiler.passes.memory import Plan, plan_memory
+from mcutrain.compiler.programs import build_programs
+from mcutrain.compiler.report import make_manifest
+from mcutrain.compiler.toolchain import build_firmware, check_link, find_compiler
+from mcutrain.errors import BuildError, OptionError
+from mcutrain.ir import Graph
+from mcutrain.manifest import FILE_NAME, Manifest, Options
+from mcutrain.targets import Target, find_target
+
+#: Names of the files in a build directory; the firmware's is the target's.
+MODEL_FILE, SOURCE_FOLDER, MAP_FILE = "model.onnx", "src", "firmware.map"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model on its way, before code: what it is, what it does, where everything lives."""
+
+    forward: Graph
+    plan: Plan
+    image: bytes
+    manifest: Manifest
+
+
+def lower(
+    path: Path, options: Options, progress: Progress | None = None, name: str | None = None
+) -> Lowered:
+    """Import, differentiate, choose types and place in memory; the same input always gives the same result.
+
+    ``name`` is the build's, by default the file's without its suffix.
+
+    Raises:
+        ModelError, UnsupportedError: the model cannot be read or has something unknown.
+        OptionError, TargetError: options that do not fit.
+        MemoryLimitError: the Programs do not fit the target.
+    """
+    say = progress or (lambda step: None)
+    options.check()
+    target = find_target(options.target)
+    _check_workers(options, target)
+    say("importing")
+    forward = load_model(path)
+    say("lowering")
+    graphs = build_programs(forward, options)
+    say("planning memory")
+    plan = plan_memory(graphs, options, target.memory.size, target.memory.name)
+    image = data_image(plan)
+    return Lowered(forward, plan, image, make_manifest(name or path.stem, forward, plan, image, options))
+
+
+def compile_model(
+    path: Path,
+    options: Options,
+    out_dir: Path,
+    progress: Progress | None = None,
+    cc: str | None = None,
+) -> Manifest:
+    """Compile an ONNX model into a build directory.
+
+    The directory appears complete or not at all; one that holds an earlier
+    build is replaced.
+
+    Args:
+        path: the ONNX file.
+        options: see :class:`~mcutrain.manifest.Options`.
+        out_dir: where the build goes; missing, empty or an earlier build.
+        progress: called with a word on each step as it begins.
+        cc: C compiler, see :func:`~mcutrain.compiler.toolchain.find_compiler`.
+
+    Raises:
+        McutrainError: of the kinds named at :func:`lower`, and ToolchainError, BuildError.
+    """
+    say = progress or (lambda step: None)
+    _check_replaceable(out_dir)
+    lowered = lower(path, options, progress)
+    manifest = lowered.manifest
+    target = find_target(options.target)
+    compiler = find_compiler(cc)
+    say("generating code")
+    sources = emit(manifest.name, lowered.plan, lowered.image, manifest.build_id, options.workers)
+    try:
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
+    except OSError as error:
+        raise BuildError(f"cannot write to {out_dir.parent}: {error.strerror}", "choose another -o") from None
+    try:
+        made = scratch / "build"
+        made.mkdir()
+        write_sources(sources, made / SOURCE_FOLDER)
+        shutil.copyfile(path, made / MODEL_FILE)
+        say("compiling")
+        firmware = build_firmware(
+            target, made / SOURCE_FOLDER, sources.kernels, made / target.executable, compiler=compiler
+        )
+        check_link(firmware.elf, manifest.data_size, manifest.arena_size)
+        (made / MAP_FILE).write_text(firmware.elf.map(), "utf-8")
+        (made / FILE_NAME).write_text(manifest.to_json(), "utf-8")
+        _replace(out_dir, made, scratch / "old")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return manifest
+
+
+def _check_workers(options: Options, target: Target) -> None:
+    if options.workers > target.workers:
+        raise OptionError(
+            f"workers is {options.workers}, target '{target.name}' has {target.workers}",
+            f"give 1 to {target.workers}",
+        )
+
+
+def _check_replaceable(out_dir: Path) -> None:
+    """Refuse to overwrite anything but an earlier build."""
+    if not out_dir.exists() and not out_dir.is_symlink():
+        return
+    if out_dir.is_dir() and ((out_dir / FILE_NAME).is_file() or not any(out_dir.iterdir())):
+        return
+    raise BuildError(f"{out_dir} exists and is not a build", "choose another -o, or remove it yourself")
+
+
+def _replace(out_dir: Path, made: Path, old: Path) -> None:
+    """Put the finished build in its place, the earlier one aside (it goes with the scratch folder)."""
+    try:
+        if out_dir.exists():
+            os.rename(out_dir, old)
+        os.rename(made, out_dir)
+    except OSError as error:
+        if old.exists() and not out_dir.exists():
+            os.rename(old, out_dir)
+        raise BuildError(f"cannot write {out_dir}: {error.strerror}", "choose another -o") from None
