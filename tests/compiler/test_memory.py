@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -125,7 +127,7 @@ def test_everything_is_aligned_and_guarded(guard: int) -> None:
     plan = plan_memory([chain("Softmax", "Relu", "Softmax", width=33)], Options(guard=guard))
     places = sorted(set(offsets(plan).values()))
     assert all(offset % 16 == 0 and offset >= guard for offset in places)
-    assert all(b - a >= 33 * 4 + 2 * guard for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 33 * 4 + 2 * guard for a, b in pairwise(places))
     assert plan.arena_size >= places[-1] + 33 * 4 + guard
 
 
