@@ -1,0 +1,20 @@
+/* Weight gradient of a depthwise convolution: acc[kernel_h][kernel_w][channels] += dy (x) x.
+ *
+ * x[batch][height][width][channels], dy[batch][out_height][out_width][channels]. */
+#ifndef MCT_DEPTHWISE_WEIGHT_GRADIENT_H
+#define MCT_DEPTHWISE_WEIGHT_GRADIENT_H
+
+#include "mct.h"
+
+struct mct_depthwise_weight_gradient {
+    const void *x;
+    const void *dy;
+    float *acc;
+    uint32_t batch, height, width, channels;
+    uint32_t out_height, out_width;
+    uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+};
+
+MCT_DECLARE(depthwise_weight_gradient)
+
+#endif
