@@ -83,7 +83,7 @@ def read_elf(path: Path) -> Elf:
         )
     try:
         return _parse(contents, wide=contents[4] == 2)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise ToolchainError(f"{path.name} is a damaged ELF file ({error})", "compile again") from None
 
 

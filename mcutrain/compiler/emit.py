@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -176,7 +175,8 @@ def _integer(value: int) -> str:
 
 def float_literal(value: float) -> str:
     """An exact C literal of the binary32 value nearest to ``value``."""
-    (single,) = struct.unpack("<f", struct.pack("<f", np.float32(value)))
+    with np.errstate(over="ignore"):
+        single = float(np.float32(value))
     if math.isnan(single):
         return '__builtin_nanf("")'
     if math.isinf(single):

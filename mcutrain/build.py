@@ -1,0 +1,150 @@
+"""A build: what ``compile`` made, and everything that can be done with it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mcutrain.compiler.onnx_io import save_model
+from mcutrain.compiler.pipeline import MODEL_FILE, compile_model, lower
+from mcutrain.errors import BuildError
+from mcutrain.executor import Array
+from mcutrain.learning import Learner
+from mcutrain.manifest import Loss, Manifest, Optimizer, Options, Precision
+from mcutrain.reference import Reference
+from mcutrain.targets import Target, find_target
+
+
+class Build:
+    """A compiled model in its directory.
+
+    ``session()`` runs it on a device or simulator, ``reference()`` in NumPy;
+    both give a :class:`~mcutrain.learning.Learner`.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Build:
+        """The build in ``directory``; raises BuildError when there is none or it is incomplete."""
+        path = Path(directory)
+        build = cls(path, Manifest.read(path))
+        for needed in (build.model_path, build.firmware_path):
+            if not needed.is_file():
+                raise BuildError(f"build {path} lacks {needed.name}", "compile the model again")
+        return build
+
+    @property
+    def target(self) -> Target:
+        return find_target(self.manifest.options.target)
+
+    @property
+    def firmware_path(self) -> Path:
+        """The linked firmware."""
+        return self.directory / self.target.executable
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX model as it was given to the compiler."""
+        return self.directory / MODEL_FILE
+
+    def session(self, port: str | None = None, workers: int | None = None) -> Learner:
+        """Connect to a device, or start the target's simulator and connect to that.
+
+        Args:
+            port: a serial device, ``socket://host:port`` or any pyserial URL; None for the simulator.
+            workers: cores a simulator uses, by default as compiled; the results don't depend on it.
+
+        Raises:
+            LinkError: nothing answers, or it runs another build.
+            SimulatorError: the simulator is missing or does not start.
+            OptionError: the target has no simulator, or ``workers`` does not fit.
+        """
+        raise NotImplementedError
+
+    def reference(self) -> Learner:
+        """The same Programs in NumPy, which define the bits.
+
+        Raises:
+            BuildError: this version of mcutrain lowers the model to something else.
+        """
+        lowered = lower(self.model_path, self.manifest.options, name=self.manifest.name)
+        if lowered.manifest.build_id != self.manifest.build_id:
+            raise BuildError(
+                f"build {self.directory} was made by another version of mcutrain", "compile the model again"
+            )
+        return Learner(Reference(program.graph for program in lowered.plan.programs), self.manifest)
+
+    def save_onnx(self, path: str | Path, weights: Mapping[str, Array]) -> None:
+        """Write the input model with these initializers in place of its own.
+
+        Args:
+            path: of the file to write.
+            weights: ``{initializer: array}`` as ``session.weights()`` gives them.
+
+        Raises:
+            DataError: a name or shape that is not the model's.
+        """
+        save_model(self.model_path, path, weights)
+
+
+def compile(
+    model: str | Path,
+    *,
+    target: str = "native",
+    precision: Precision = "fp32",
+    loss: Loss | None = None,
+    optimizer: Optimizer = "sgd",
+    momentum: bool = False,
+    train: str | Sequence[str] = ("*",),
+    workers: int | None = None,
+    guard: int = 0,
+    out: str | Path | None = None,
+    cc: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Build:
+    """Compile an ONNX model into firmware.
+
+    Args:
+        model: the ONNX file.
+        target: a board or simulator, see ``mcutrain targets``.
+        precision: ``fp32``, or ``mixed`` (FP16 tensors, FP32 accumulation and master weights).
+        loss: ``cross-entropy`` (integer labels) or ``mse``; None builds a firmware that only infers.
+        optimizer: ``sgd``, with weight decay.
+        momentum: whether to keep momentum buffers.
+        train: globs of the layers to train, separated by commas or as a sequence.
+        workers: cores that share the work, by default all the target has.
+        guard: spare bytes round every buffer, a multiple of 16.
+        out: build directory; by default a temporary one that lives as long as the Build.
+        cc: C compiler, by default ``$MCUTRAIN_CC`` or ``zig cc``.
+        progress: called with a word on each step as it begins.
+
+    Raises:
+        McutrainError: each with its reason and remedy; nothing is left behind.
+    """
+    globs = train.split(",") if isinstance(train, str) else train
+    options = Options(
+        target=target,
+        precision=precision,
+        loss=loss,
+        optimizer=optimizer,
+        momentum=momentum,
+        train=tuple(glob.strip() for glob in globs if glob.strip()),
+        workers=find_target(target).workers if workers is None else workers,
+        guard=guard,
+    )
+    if out is not None:
+        return Build(Path(out), compile_model(Path(model), options, Path(out), progress, cc))
+    folder = Path(tempfile.mkdtemp(prefix="mcutrain-build-"))
+    try:
+        build = Build(folder, compile_model(Path(model), options, folder, progress, cc))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(build, shutil.rmtree, folder, ignore_errors=True)
+    return build
