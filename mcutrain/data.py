@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
@@ -134,12 +134,16 @@ class Dataset:
                     self._array(x), model.output, name=x, scale=self.scale, zero_point=self.zero_point
                 )
             return check_targets(self._array(f"y_{part}"), len(samples), model.output, name)
-        return check_labels(self._array(f"y_{part}"), len(samples), model.output[-1], name)
+        return check_labels(self._array(f"y_{part}"), len(samples), math.prod(model.output), name)
 
     def part(self, part: Part, model: ModelShape) -> tuple[Samples, Array | Samples]:
         """Samples and targets of one part, checked; raises DataError."""
         samples = self.samples(part, model)
         return samples, self.targets(part, model, samples)
+
+    def first(self, count: int) -> Dataset:
+        """The same data set with at most ``count`` samples a part."""
+        return replace(self, arrays={name: array[:count] for name, array in self.arrays.items()})
 
     def _array(self, name: str) -> Array:
         if name not in self.arrays:
@@ -238,7 +242,9 @@ def check_samples(
     return samples
 
 
-def check_labels(labels: npt.ArrayLike, count: int, classes: int, name: str = "y") -> npt.NDArray[np.int32]:
+def check_labels(
+    labels: npt.ArrayLike | Samples, count: int, classes: int, name: str = "y"
+) -> npt.NDArray[np.int32]:
     """Labels (count,) or (count, 1) as int32, each in 0 … classes − 1; raises DataError."""
     array = _numbers(labels, name)
     if array.dtype.kind not in "iu":

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from mcutrain.data import Samples, check_labels, check_samples, check_targets
 from mcutrain.errors import DataError, DivergedError, OptionError
 from mcutrain.executor import Array, Executor
 from mcutrain.manifest import Manifest, TensorEntry
@@ -78,7 +79,8 @@ class Learner:
     """Runs a build's Programs on samples.
 
     Arrays of samples have shape ``[n, *input]`` where ``input`` is the model's
-    input without its batch axis; labels are integers ``[n]``, targets of a
+    input without its batch axis (or are :class:`~mcutrain.data.Samples`, which
+    may be larger than memory); labels are integers ``[n]``, targets of a
     regression ``[n, *output]``.  Weights are keyed by ONNX initializer name
     and have the ONNX model's own layout.
     """
@@ -105,7 +107,7 @@ class Learner:
 
     # ---- inference
 
-    def infer(self, x: Array, on_sample: Callable[[int, int], None] | None = None) -> Array:
+    def infer(self, x: Array | Samples, on_sample: Callable[[int, int], None] | None = None) -> Array:
         """The model's outputs for samples ``x``, float32 ``[n, *output]``.
 
         ``on_sample(done, n)`` is called as samples finish.  Raises DataError.
@@ -113,7 +115,7 @@ class Learner:
         samples = self._samples(x)
         results = []
         for i in range(0, len(samples), self._rows):
-            rows = {self._input.name: self._rows_of(samples, i)}
+            rows = {self._input.name: self._rows_of(samples, i, self._input.name)}
             got = self.executor.run("infer", rows, [self._output.name])
             results.append(self._unbatched(got[self._output.name]))
             if on_sample:
@@ -121,24 +123,29 @@ class Learner:
         shape = self._output.shape[1:] if self._rows == self._output.shape[0] else self._output.shape
         return np.concatenate(results)[: len(samples)] if results else np.zeros((0, *shape), np.float32)
 
-    def evaluate(self, x: Array, y: Array, on_sample: Callable[[int, int], None] | None = None) -> Evaluation:
+    def evaluate(
+        self, x: Array | Samples, y: Array | Samples, on_sample: Callable[[int, int], None] | None = None
+    ) -> Evaluation:
         """Mean loss and accuracy over samples; raises DataError."""
-        samples, targets = self._samples(x), self._targets(x, y)
+        samples = self._samples(x)
+        targets = self._targets(samples, y)
         classify = self.manifest.options.loss != "mse"
         if self.manifest.options.loss is None or len(samples) % self._rows:
-            outputs = self.infer(x, on_sample)
-            hits = int(np.count_nonzero(outputs.reshape(len(samples), -1).argmax(1) == targets.ravel()))
+            outputs = self.infer(samples, on_sample)
+            hits = int(
+                np.count_nonzero(outputs.reshape(len(samples), -1).argmax(1) == np.asarray(targets).ravel())
+            )
             return Evaluation(len(samples), None, hits / max(len(samples), 1) if classify else None)
         total, hits = 0.0, 0
         program = self.manifest.program("evaluate")
         for i in range(0, len(samples), self._rows):
-            rows = self._rows_of(targets, i)
-            inputs = {self._input.name: self._rows_of(samples, i), program.inputs[1]: rows}
+            rows = self._rows_of(targets, i, program.inputs[1])
+            inputs = {self._input.name: self._rows_of(samples, i, self._input.name), program.inputs[1]: rows}
             got = self.executor.run("evaluate", inputs, ["loss", self._output.name])
             total += float(got["loss"][0]) * self._rows
             if classify:
                 scores = got[self._output.name].reshape(self._rows, -1)
-                hits += int(np.count_nonzero(scores.argmax(1) == rows))
+                hits += int(np.count_nonzero(scores.argmax(1) == rows.ravel()))
             if on_sample:
                 on_sample(i + self._rows, len(samples))
         n = max(len(samples), 1)
@@ -146,7 +153,7 @@ class Learner:
 
     # ---- training
 
-    def gradients(self, x: Array, y: Array) -> dict[str, Array]:
+    def gradients(self, x: Array | Samples, y: Array | Samples) -> dict[str, Array]:
         """Mean gradient of the loss over samples by every trained parameter.
 
         Returns ``{initializer name: float32 array}`` in the ONNX layout.
@@ -164,8 +171,8 @@ class Learner:
 
     def train(
         self,
-        x: Array,
-        y: Array,
+        x: Array | Samples,
+        y: Array | Samples,
         *,
         epochs: int = 1,
         lr: float = 0.01,
@@ -174,7 +181,7 @@ class Learner:
         batch: int = 1,
         seed: int = 0,
         shuffle: bool = True,
-        validation: tuple[Array, Array] | None = None,
+        validation: tuple[Array | Samples, Array | Samples] | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> Training:
         """Stochastic gradient descent over ``epochs`` passes.
@@ -234,7 +241,7 @@ class Learner:
                 on_event(event)
         return Training(tuple(history), tuple(losses))
 
-    def ratios(self, x: Array, y: Array) -> dict[str, float]:
+    def ratios(self, x: Array | Samples, y: Array | Samples) -> dict[str, float]:
         """Gradient norm over weight norm of every trained parameter, by parameter name."""
         samples, targets = self._training_set(x, y)
         self._accumulate(samples, targets)
@@ -282,7 +289,7 @@ class Learner:
 
     # ---- within
 
-    def _accumulate(self, samples: Array, targets: Array, chosen: Array | None = None) -> float:
+    def _accumulate(self, samples: Samples, targets: Array | Samples, chosen: Array | None = None) -> float:
         """Clear the accumulators and add the chosen rows' gradients; returns their mean loss."""
         indices = range(len(samples) // self._rows) if chosen is None else chosen
         target = self.manifest.program("train_step").inputs[1]
@@ -290,7 +297,10 @@ class Learner:
         total = 0.0
         for index in indices:
             row = int(index) * self._rows
-            inputs = {self._input.name: self._rows_of(samples, row), target: self._rows_of(targets, row)}
+            inputs = {
+                self._input.name: self._rows_of(samples, row, self._input.name),
+                target: self._rows_of(targets, row, target),
+            }
             total += float(self.executor.run("train_step", inputs, ["loss"])["loss"][0])
         return total / max(len(indices), 1)
 
@@ -338,9 +348,10 @@ class Learner:
                 "this build has no momentum buffers", "compile it with --momentum, or train with momentum 0"
             )
 
-    def _training_set(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def _training_set(self, x: Array | Samples, y: Array | Samples) -> tuple[Samples, Array | Samples]:
         self.manifest.program("train_step")
-        samples, targets = self._samples(x), self._targets(x, y)
+        samples = self._samples(x)
+        targets = self._targets(samples, y)
         if not len(samples) or len(samples) % self._rows:
             raise DataError(
                 f"{len(samples)} samples do not fill the model's batch of {self._rows}",
@@ -348,54 +359,28 @@ class Learner:
             )
         return samples, targets
 
-    def _samples(self, x: Array) -> Array:
-        """``x`` checked for shape; conversion and finiteness are checked as rows are sent."""
-        x = np.asarray(x)
+    def _samples(self, x: Array | Samples) -> Samples:
+        """``x`` in the model's shape, every value checked to be finite; raises DataError."""
         shape = self._input.shape[1:] if len(self._input.shape) > 1 else self._input.shape
-        if x.dtype.kind not in "fiub" or x.ndim == 0 or int(np.prod(x.shape[1:])) != int(np.prod(shape)):
-            raise DataError(
-                f"samples are {x.dtype}{list(x.shape)}, the model takes n × {list(shape)} numbers",
-                "reshape or scale the data to the model's input",
-            )
-        return x.reshape(len(x), *shape)
+        return check_samples(x, shape)
 
-    def _targets(self, x: Array, y: Array) -> Array:
-        y = np.asarray(y)
-        if len(y) != len(x):
-            raise DataError(f"{len(x)} samples but {len(y)} labels", "give one label a sample")
+    def _targets(self, samples: Samples, y: Array | Samples) -> Array | Samples:
+        """Labels as int32, or targets of the output's shape, one a sample; raises DataError."""
         if self.manifest.options.loss == "mse":
-            shape = self._output.shape[1:]
-            if y.dtype.kind not in "fiub" or int(np.prod(y.shape[1:])) != int(np.prod(shape)):
-                raise DataError(
-                    f"targets are {y.dtype}{list(y.shape)}, the model gives n × {list(shape)}",
-                    "give one target of the output's shape a sample",
-                )
-            return y.reshape(len(y), *shape)
-        classes = int(np.prod(self._output.shape)) // self._rows
-        if y.dtype.kind not in "iu":
-            raise DataError(f"labels are {y.dtype}, not integers", "give class numbers from 0")
-        if y.size and (int(y.min()) < 0 or int(y.max()) >= classes):
-            raise DataError(
-                f"labels run from {int(y.min())} to {int(y.max())}, the model has {classes} classes",
-                f"give labels from 0 to {classes - 1}",
-            )
-        return y.reshape(len(y)).astype(np.int32)
+            return check_targets(y, len(samples), self._output.shape[1:])
+        return check_labels(y, len(samples), int(np.prod(self._output.shape)) // self._rows)
 
-    def _rows_of(self, array: Array, start: int) -> Array:
-        """One device batch of samples, labels or targets in the device's type."""
+    def _rows_of(self, array: Array | Samples, start: int, tensor: str) -> Array:
+        """One device batch from row ``start`` in the type of an input tensor; raises DataError on overflow."""
+        entry = self.manifest.tensor(tensor)
         rows = array[start : start + self._rows]
         if len(rows) < self._rows:
             rows = np.concatenate([rows, np.repeat(rows[-1:], self._rows - len(rows), axis=0)])
-        if array.dtype == np.int32 and array.ndim == 1:
-            return np.ascontiguousarray(rows)
-        is_input = array.shape[1:] == self._input.shape[1:]
         with np.errstate(over="ignore"):
-            sent = rows.astype(_NUMPY[self._input.dtype] if is_input else np.float32)
+            sent = np.ascontiguousarray(rows.astype(_NUMPY[entry.dtype]).reshape(entry.shape))
         if not np.isfinite(sent).all():
-            raise DataError(
-                f"sample {start} holds NaN, infinity or values beyond ±65504", "clean or scale the data first"
-            )
-        return sent.reshape(self._input.shape) if is_input else sent
+            raise DataError(f"sample {start} holds values beyond ±65504 (FP16)", "scale the data first")
+        return sent
 
     def _unbatched(self, output: Array) -> Array:
         output = output.astype(np.float32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mcutrain.data import Samples
 from mcutrain.errors import DataError
 from mcutrain.executor import Array, Executor, same_bits
 from mcutrain.manifest import CallEntry, Manifest, ProgramEntry
@@ -93,14 +94,16 @@ class Progress:
     total: int
 
 
-def make_batches(manifest: Manifest, x: Array, y: Array | None, steps: int) -> list[dict[str, Array]]:
+def make_batches(
+    manifest: Manifest, x: Array | Samples, y: Array | Samples | None, steps: int
+) -> list[dict[str, Array]]:
     """Device inputs for ``steps`` steps from samples x [n, …] and targets y [n, …], in order, wrapping round.
 
     Raises DataError when there are no samples.
     """
     program = manifest.program("infer" if manifest.options.loss is None else "train_step")
     entries = [manifest.tensor(name) for name in program.inputs]
-    sources = [x] if y is None else [x, y]
+    sources: list[Array | Samples] = [x] if y is None else [x, y]
     if not len(x):
         raise DataError("there are no samples to verify with", "give at least one")
     batches = []
