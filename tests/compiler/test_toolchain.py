@@ -172,7 +172,7 @@ def test_flags_for_zig_are_translated_for_others() -> None:
 def test_what_is_no_elf_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "firmware"
     path.write_bytes(b"MZ")
-    with pytest.raises(ToolchainError, match="no little-endian ELF"):
+    with pytest.raises(ToolchainError, match="not a little-endian ELF"):
         read_elf(path)
     path.write_bytes(b"\x7fELF\x02\x01" + b"\xff" * 100)
     with pytest.raises(ToolchainError, match="damaged"):
