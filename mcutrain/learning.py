@@ -371,7 +371,7 @@ class Learner:
         return check_labels(y, len(samples), int(np.prod(self._output.shape)) // self._rows)
 
     def _rows_of(self, array: Array | Samples, start: int, tensor: str) -> Array:
-        """One device batch from row ``start`` in the type of an input tensor; raises DataError on overflow."""
+        """One device batch from row ``start`` in an input tensor's type; raises DataError on overflow."""
         entry = self.manifest.tensor(tensor)
         rows = array[start : start + self._rows]
         if len(rows) < self._rows:
