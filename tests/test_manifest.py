@@ -78,7 +78,7 @@ def test_tensors_are_found_where_they_live() -> None:
 def test_a_missing_program_says_how_to_get_it() -> None:
     assert SAMPLE.program("infer").outputs == ("y",)
     inference = replace(SAMPLE, options=Options(loss=None))
-    with pytest.raises(BuildError, match="has no Program 'train_step' .*--loss"):
+    with pytest.raises(BuildError, match=r"has no Program 'train_step' .*--loss"):
         inference.program("train_step")
 
 
