@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from mcutrain.compiler.elf import read_elf
 from mcutrain.compiler.onnx_io import save_model
 from mcutrain.compiler.pipeline import MODEL_FILE, compile_model, lower
-from mcutrain.errors import BuildError
+from mcutrain.errors import BuildError, OptionError
 from mcutrain.executor import Array
 from mcutrain.learning import Learner
 from mcutrain.manifest import Loss, Manifest, Optimizer, Options, Precision
@@ -65,7 +67,38 @@ class Build:
             SimulatorError: the simulator is missing or does not start.
             OptionError: the target has no simulator, or ``workers`` does not fit.
         """
-        raise NotImplementedError
+        from mcutrain import simulators
+        from mcutrain.device.session import Session
+        from mcutrain.device.transport import SerialTransport
+
+        if port is not None:
+            if workers is not None:
+                raise OptionError(
+                    "a device uses the workers it was compiled for", "leave out workers, or compile with them"
+                )
+            return Learner(Session(SerialTransport(port), self.manifest), self.manifest)
+        with tempfile.TemporaryDirectory(prefix="mcutrain-") as folder:
+            firmware = self.firmware_path
+            if workers is not None:
+                firmware = self._with_workers(workers, Path(folder))
+            # The handshake comes after the firmware was loaded: the copy may go then.
+            return Learner(Session(simulators.start(self.target, firmware), self.manifest), self.manifest)
+
+    def _with_workers(self, workers: int, folder: Path) -> Path:
+        """A copy of the firmware that uses fewer cores: only its constant ``mct_workers`` differs."""
+        most = self.manifest.options.workers
+        if not 1 <= workers <= most:
+            raise OptionError(f"workers is {workers}, the build is for {most}", f"give 1 to {most}")
+        elf = read_elf(self.firmware_path)
+        symbol = elf.symbol("mct_workers")
+        if symbol is None:
+            raise BuildError(f"{self.firmware_path} lacks mct_workers", "compile the model again")
+        copy = folder / self.firmware_path.name
+        shutil.copy(self.firmware_path, copy)
+        with copy.open("r+b") as file:
+            file.seek(elf.file_offset(symbol))
+            file.write(struct.pack("<I", workers))
+        return copy
 
     def reference(self) -> Learner:
         """The same Programs in NumPy, which define the bits.

@@ -12,7 +12,7 @@ from pathlib import Path
 from mcutrain.errors import ToolchainError
 
 _SYMTAB, _NOBITS = 2, 8
-_ALLOC, _WRITE, _EXEC = 2, 1, 4
+_ALLOC, _WRITE = 2, 1
 _SECTION_INDEX_LIMIT = 0xFF00
 
 
@@ -24,9 +24,10 @@ class Section:
     address: int
     size: int
     writable: bool
-    executable: bool
     #: whether its bytes are in the file (not zero-initialised)
     stored: bool
+    #: where in the file
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Elf:
 
     def symbol(self, name: str) -> Symbol | None:
         return next((s for s in self.symbols if s.name == name), None)
+
+    def file_offset(self, symbol: Symbol) -> int:
+        """Where a symbol's bytes are in the file; raises ToolchainError if they are not there."""
+        for section in self.sections:
+            if section.name == symbol.section and section.stored:
+                return section.offset + symbol.address - section.address
+        raise ToolchainError(f"{symbol.name} has no bytes in the firmware", "compile again")
 
     def totals(self) -> dict[str, int]:
         """Bytes of code and constants (``text``), initialised (``data``) and zeroed memory (``bss``)."""
@@ -104,7 +112,7 @@ def _parse(contents: bytes, wide: bool) -> Elf:
 
     names = [text(names_index, h[0]) for h in headers]
     sections = [
-        Section(names[i], h[3], h[5], bool(h[2] & _WRITE), bool(h[2] & _EXEC), h[1] != _NOBITS)
+        Section(names[i], h[3], h[5], bool(h[2] & _WRITE), h[1] != _NOBITS, h[4])
         for i, h in enumerate(headers)
         if h[2] & _ALLOC and h[5]
     ]
