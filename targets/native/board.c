@@ -28,8 +28,8 @@ static struct {
 
 static void run_share(uint32_t thread, mct_kernel kernel, const void *args)
 {
-    for (uint32_t worker = thread; worker < mct_workers; worker += team.threads)
-        kernel(args, worker, mct_workers);
+    for (uint32_t worker = thread; worker < mct_active_workers; worker += team.threads)
+        kernel(args, worker, mct_active_workers);
 }
 
 static void *thread_main(void *argument)

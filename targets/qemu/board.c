@@ -12,18 +12,24 @@ static struct {
 } team;
 
 /* All harts sleep when they have nothing to do, woken by software interrupts that stay pending until they
- * are cleared, so that none is lost between a test and wfi. mstatus.MIE may be 0: wfi ends all the same. */
+ * are cleared, so that none is lost between a test and wfi: interrupts are disabled there, which ends wfi
+ * all the same. */
 void mct_team_run(mct_kernel kernel, const void *args)
 {
-    uint32_t workers = mct_workers < MOST_WORKERS ? mct_workers : MOST_WORKERS;
+    uint32_t workers = mct_active_workers < MOST_WORKERS ? mct_active_workers : MOST_WORKERS;
     team.kernel = kernel;
     team.args = args;
     __atomic_store_n(&team.running, workers, __ATOMIC_SEQ_CST);
     for (uint32_t hart = 1; hart <= workers; hart++)
         REGISTER32(CLINT + 4 * hart) = 1;
-    while (__atomic_load_n(&team.running, __ATOMIC_SEQ_CST))
+    uint32_t enabled = disable_interrupts();
+    while (__atomic_load_n(&team.running, __ATOMIC_SEQ_CST)) {
         wait_for_interrupt();
+        restore_interrupts(enabled);
+        disable_interrupts();
+    }
     REGISTER32(CLINT) = 0;
+    restore_interrupts(enabled);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -36,10 +42,19 @@ _Noreturn void mct_worker(uint32_t hart)
             wait_for_interrupt();
         REGISTER32(CLINT + 4 * hart) = 0;
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        team.kernel(team.args, hart - 1, mct_workers);
+        team.kernel(team.args, hart - 1, mct_active_workers);
         if (__atomic_sub_fetch(&team.running, 1, __ATOMIC_SEQ_CST) == 0)
             REGISTER32(CLINT) = 1;
     }
+}
+
+/* From start.S, on hart 0 when interrupts are enabled. The software interrupt has done its work by ending
+ * wfi. */
+void mct_interrupt(void);
+void mct_interrupt(void)
+{
+    REGISTER32(CLINT) = 0;
+    mct_link_interrupt();
 }
 
 /* Ticks of mtime: its low half is enough for differences. */

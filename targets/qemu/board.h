@@ -22,6 +22,19 @@ enum {
 #define SET_CSR(csr, bits) __asm__ volatile("csrs " #csr ", %0" ::"r"(bits) : "memory")
 #define CLEAR_CSR(csr, bits) __asm__ volatile("csrc " #csr ", %0" ::"r"(bits) : "memory")
 
+/* Disable interrupts of this hart; returns what restore_interrupts takes. */
+static inline uint32_t disable_interrupts(void)
+{
+    uint32_t before;
+    __asm__ volatile("csrrci %0, mstatus, 8" : "=r"(before)::"memory");
+    return before & INTERRUPTS_ENABLED;
+}
+
+static inline void restore_interrupts(uint32_t before)
+{
+    SET_CSR(mstatus, before);
+}
+
 static inline void wait_for_interrupt(void)
 {
     __asm__ volatile("wfi" ::: "memory");
@@ -32,5 +45,6 @@ _Noreturn void mct_finish(uint32_t status);
 
 /* The link of this build: link_semihosting.c or link_uart.c. */
 void mct_link_start(void);
+void mct_link_interrupt(void);
 
 #endif

@@ -48,8 +48,7 @@ void mct_link_write(const uint8_t *bytes, uint32_t count)
 }
 
 /* Nothing raises an interrupt while mstatus.MIE is 0. */
-void mct_interrupt(void);
-void mct_interrupt(void) {}
+void mct_link_interrupt(void) {}
 
 #else
 typedef int mct_link_semihosting_unused; /* a translation unit may not be empty */

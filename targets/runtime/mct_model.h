@@ -29,7 +29,10 @@ extern const uint32_t mct_arena_size;
 extern const uint8_t mct_build_id[32]; /* SHA-256 that the manifest carries */
 extern const uint32_t mct_workers;     /* 1..8 */
 
-/* From the board: run `kernel` on workers 0 .. mct_workers - 1 and wait until all have returned. */
+/* Workers in use, 1..mct_workers: the host may ask for fewer. */
+extern uint32_t mct_active_workers;
+
+/* From the board: run `kernel` on workers 0 .. mct_active_workers - 1 and wait until all have returned. */
 void mct_team_run(mct_kernel kernel, const void *args);
 
 #endif

@@ -239,9 +239,13 @@ static void apply_reads(const uint8_t *bytes, uint32_t length)
     }
 }
 
-static struct outcome hello(void)
+static struct outcome hello(const struct request *request)
 {
-    const uint32_t facts[] = {MCT_PROTOCOL_VERSION, MCT_MAXIMUM_BODY, mct_workers,
+    if (request->length < 4)
+        return fail(MCT_BAD_BODY, "HELLO is cut off");
+    uint32_t wanted = get(request->body);
+    mct_active_workers = wanted && wanted < mct_workers ? wanted : mct_workers;
+    const uint32_t facts[] = {MCT_PROTOCOL_VERSION, MCT_MAXIMUM_BODY, mct_active_workers,
                               mct_program_count,    mct_data_size,    mct_arena_size};
     for (uint32_t i = 0; i < 6; i++)
         put(response_body + 4 * i, facts[i]);
@@ -287,7 +291,7 @@ static struct outcome run_command(const struct request *request)
         return fail(MCT_BAD_VERSION, "the firmware speaks another version of the protocol");
     switch (request->command) {
     case MCT_HELLO:
-        return hello();
+        return hello(request);
     case MCT_READ:
         checked = check_reads(request->body, request->length);
         if (!checked.status)
@@ -310,8 +314,11 @@ static struct outcome run_command(const struct request *request)
     }
 }
 
+uint32_t mct_active_workers;
+
 _Noreturn void mct_serve(void)
 {
+    mct_active_workers = mct_workers;
     uint32_t last_sequence = 0;
     uint8_t last_command = 0;
     for (;;) {

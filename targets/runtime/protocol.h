@@ -15,7 +15,7 @@
  * sequence number of the one before is not run again: the response is sent again. While a Program runs,
  * the device sends MCT_BUSY frames (kernel calls done, kernel calls in all) about four times a second.
  *
- *   MCT_HELLO  -                                              -> struct of u32: version, maximum body, workers,
+ *   MCT_HELLO  u32 workers wanted, 0 for all                  -> u32 version, maximum body, workers in use,
  *                                                                Programs, data size, arena size; build id [32]
  *   MCT_READ   reads                                          -> bytes of all reads
  *   MCT_WRITE  u32 number of writes; writes                    -> -

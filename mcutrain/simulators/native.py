@@ -1,0 +1,32 @@
+"""The firmware as a process of this computer."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from mcutrain.errors import SimulatorError
+from mcutrain.simulators.process import SimulatorProcess, SimulatorTransport
+
+#: Exit statuses of ``targets/native/board.c``.
+_MEANINGS = {3: "it lost its link", 4: "it could not start its threads"}
+
+
+def start(firmware: Path) -> SimulatorTransport:
+    """Run a native firmware; raises SimulatorError when it cannot be run."""
+    program = firmware.resolve()
+    if not os.access(program, os.X_OK):
+        raise SimulatorError(f"{program} is not an executable file", "compile the model again")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = SimulatorProcess(
+            "native firmware",
+            [str(program)],
+            Path(tempfile.mkdtemp(prefix="mcutrain-native-")),
+            inherit=[theirs.fileno()],
+            environment={"MCUTRAIN_LINK": str(theirs.fileno())},
+            explain=lambda status: _MEANINGS.get(status, ""),
+        )
+        return SimulatorTransport(ours.detach(), process)
