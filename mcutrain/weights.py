@@ -27,8 +27,8 @@ def read_weights(path: Path, manifest: Manifest) -> dict[str, Array]:
     """
     found = {
         tensor.origin.initializer: tensor
-        for tensor in load_model(path).tensors.values()
-        if tensor.kind == "parameter" and tensor.origin is not None and tensor.data is not None
+        for tensor in load_model(path).parameters
+        if tensor.origin is not None and tensor.data is not None
     }
     weights = {}
     for entry in manifest.parameters():
