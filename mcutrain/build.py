@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mcutrain.compiler.elf import read_elf
-from mcutrain.compiler.onnx_io import save_model
-from mcutrain.compiler.pipeline import MODEL_FILE, compile_model, lower
+from mcutrain.compiler.onnx_io import load_model, save_model
+from mcutrain.compiler.pipeline import MODEL_FILE, Model, compile_model, lower
 from mcutrain.errors import BuildError, OptionError
 from mcutrain.executor import Array
 from mcutrain.learning import Learner
@@ -123,11 +123,11 @@ class Build:
         Raises:
             DataError: a name or shape that is not the model's.
         """
-        save_model(self.model_path, path, weights)
+        save_model(load_model(self.model_path), weights, path)
 
 
 def compile(
-    model: str | Path,
+    model: Model,
     *,
     target: str = "native",
     precision: Precision = "fp32",
@@ -144,7 +144,7 @@ def compile(
     """Compile an ONNX model into firmware.
 
     Args:
-        model: the ONNX file.
+        model: an ONNX file or a model in memory.
         target: a board or simulator, see ``mcutrain targets``.
         precision: ``fp32``, or ``mixed`` (FP16 tensors, FP32 accumulation and master weights).
         loss: ``cross-entropy`` (integer labels) or ``mse``; None builds a firmware that only infers.
@@ -172,10 +172,10 @@ def compile(
         guard=guard,
     )
     if out is not None:
-        return Build(Path(out), compile_model(Path(model), options, Path(out), progress, cc))
+        return Build(Path(out), compile_model(model, options, Path(out), progress, cc))
     folder = Path(tempfile.mkdtemp(prefix="mcutrain-build-"))
     try:
-        build = Build(folder, compile_model(Path(model), options, folder, progress, cc))
+        build = Build(folder, compile_model(model, options, folder, progress, cc))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from mcutrain.compiler.emit import data_image, emit, write_sources
-from mcutrain.compiler.onnx_io import load_model
+from mcutrain.compiler.onnx_io import ImportedModel, load_model
 from mcutrain.compiler.passes.memory import Plan, plan_memory
 from mcutrain.compiler.programs import build_programs
 from mcutrain.compiler.report import make_manifest
 from mcutrain.compiler.toolchain import build_firmware, check_link, find_compiler
 from mcutrain.errors import BuildError, OptionError
-from mcutrain.ir import Graph
 from mcutrain.manifest import FILE_NAME, Manifest, Options
 from mcutrain.targets import Target, find_target
 
@@ -24,24 +25,25 @@ from mcutrain.targets import Target, find_target
 MODEL_FILE, SOURCE_FOLDER, MAP_FILE = "model.onnx", "src", "firmware.map"
 
 Progress = Callable[[str], None]
+Model = str | os.PathLike[str] | onnx.ModelProto
 
 
 @dataclass(frozen=True)
 class Lowered:
     """A model on its way, before code: what it is, what it does, where everything lives."""
 
-    forward: Graph
+    model: ImportedModel
     plan: Plan
     image: bytes
     manifest: Manifest
 
 
 def lower(
-    path: Path, options: Options, progress: Progress | None = None, name: str | None = None
+    model: Model, options: Options, progress: Progress | None = None, name: str | None = None
 ) -> Lowered:
     """Import, differentiate, choose types and place in memory; the same input always gives the same result.
 
-    ``name`` is the build's, by default the file's without its suffix.
+    ``name`` is the build's, by default the model file's without its suffix.
 
     Raises:
         ModelError, UnsupportedError: the model cannot be read or has something unknown.
@@ -53,17 +55,19 @@ def lower(
     target = find_target(options.target)
     _check_workers(options, target)
     say("importing")
-    forward = load_model(path)
+    imported = load_model(model)
     say("lowering")
-    graphs = build_programs(forward, options)
+    graphs = build_programs(imported.graph, options)
     say("planning memory")
     plan = plan_memory(graphs, options, target.memory.size, target.memory.name)
     image = data_image(plan)
-    return Lowered(forward, plan, image, make_manifest(name or path.stem, forward, plan, image, options))
+    if name is None:
+        name = imported.graph.name if isinstance(model, onnx.ModelProto) else Path(model).stem
+    return Lowered(imported, plan, image, make_manifest(name, imported.graph, plan, image, options))
 
 
 def compile_model(
-    path: Path,
+    model: Model,
     options: Options,
     out_dir: Path,
     progress: Progress | None = None,
@@ -75,7 +79,7 @@ def compile_model(
     build is replaced.
 
     Args:
-        path: the ONNX file.
+        model: an ONNX file or a model in memory.
         options: see :class:`~mcutrain.manifest.Options`.
         out_dir: where the build goes; missing, empty or an earlier build.
         progress: called with a word on each step as it begins.
@@ -86,7 +90,7 @@ def compile_model(
     """
     say = progress or (lambda step: None)
     _check_replaceable(out_dir)
-    lowered = lower(path, options, progress)
+    lowered = lower(model, options, progress)
     manifest = lowered.manifest
     target = find_target(options.target)
     compiler = find_compiler(cc)
@@ -101,7 +105,7 @@ def compile_model(
         made = scratch / "build"
         made.mkdir()
         write_sources(sources, made / SOURCE_FOLDER)
-        shutil.copyfile(path, made / MODEL_FILE)
+        (made / MODEL_FILE).write_bytes(lowered.model.proto.SerializeToString(deterministic=True))
         say("compiling")
         firmware = build_firmware(
             target, made / SOURCE_FOLDER, sources.kernels, made / target.executable, compiler=compiler

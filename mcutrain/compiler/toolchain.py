@@ -22,7 +22,7 @@ from pathlib import Path
 import platformdirs
 
 from mcutrain.compiler.elf import Elf, read_elf
-from mcutrain.errors import MemoryLimitError, ToolchainError
+from mcutrain.errors import MemoryLimitError, TargetError, ToolchainError
 from mcutrain.targets import Target, resources
 
 #: Environment variable that names the compiler, with arguments if need be.
@@ -103,6 +103,7 @@ def build_firmware(
 
     Raises:
         ToolchainError: with the compiler's first message.
+        TargetError: a source file of the board is missing.
         MemoryLimitError: the linked firmware does not fit the target.
     """
     root = resources()
@@ -114,6 +115,9 @@ def build_firmware(
     ]
     units += [Unit(path) for path in sorted((root / "targets" / "runtime").glob("*.c"))]
     units += [Unit(path) for path in target.sources]
+    for unit in units:
+        if not unit.source.is_file():
+            raise TargetError(f"target '{target.name}' lacks its source {unit.source}", "reinstall mcutrain")
     include = [f"-I{path}" for path in target.include]
     headers = _digest_headers(target.include)
     mapped = [f"-ffile-prefix-map={project}=.", f"-ffile-prefix-map={root}=."]

@@ -17,7 +17,7 @@ from mcutrain.compiler import toolchain
 from mcutrain.compiler.elf import Elf, Symbol, read_elf
 from mcutrain.compiler.emit import data_image, emit, write_sources
 from mcutrain.compiler.toolchain import Firmware, build_firmware, check_link, find_compiler
-from mcutrain.errors import MemoryLimitError, ToolchainError
+from mcutrain.errors import MemoryLimitError, TargetError, ToolchainError
 from mcutrain.targets import Memory, find_target
 
 STRICT = ("-Wall", "-Wextra", "-Werror")
@@ -107,6 +107,11 @@ def test_the_compilers_first_message_is_shown(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match="undeclared_name") as caught:
         build(tmp_path / "out", sources=(*find_target("native").sources, bad))
     assert "another_name" not in caught.value.reason
+
+
+def test_a_board_without_its_sources_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"'native' lacks its source .*gone\.c"):
+        build(tmp_path / "out", sources=(tmp_path / "gone.c",))
 
 
 def test_a_firmware_larger_than_its_memory_is_refused(tmp_path: Path) -> None:
