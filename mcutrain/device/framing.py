@@ -36,6 +36,7 @@ class Command(enum.IntEnum):
     WRITE = 3
     RUN = 4
     BYE = 5
+    RESUME = 6
     #: from the device: a Program is still running
     BUSY = 0x7E
     #: from the device: a frame came damaged

@@ -17,6 +17,8 @@ from mcutrain.errors import DeviceError, LinkError
 
 #: Status by which firmware refuses a protocol version it does not speak.
 _BAD_VERSION = 1
+#: Status of every command but HELLO after a reset.
+_NOT_GREETED = 7
 #: Zero bytes sent, first and at most, to end a frame that a driver before us left half sent.
 _FLUSH, _LONGEST_FLUSH = 1 << 9, 1 << 15
 
@@ -51,6 +53,7 @@ class Requester:
         self._decoder = Decoder()
         self._sequence = secrets.randbits(31)
         self._in_step = False
+        self._last_byte = 0.0
 
     def request(self, command: Command, body: bytes = b"") -> bytes:
         """The body of the response.
@@ -65,7 +68,7 @@ class Requester:
         """
         with _deferred_interrupt():
             if not self._in_step:
-                self._find()
+                _checked(self._find(Command.RESUME), self.transport.name)
             self._in_step = False
             response = self._exchange(command, body)
             self._in_step = True
@@ -74,14 +77,15 @@ class Requester:
     def hello(self) -> bytes:
         """Get in step with the device, whatever state it and the link are in; its facts."""
         with _deferred_interrupt():
-            return _checked(self._find(), self.transport.name)
+            workers = self.workers.to_bytes(4, "little")
+            return _checked(self._find(Command.HELLO, workers), self.transport.name)
 
     def _exchange(self, command: Command, body: bytes) -> Frame:
         """Send a request until its response comes."""
         sequence = self._next()
         wire = encode(Frame(command, sequence, body))
         self.transport.write(wire, self.silence)
-        heard = sent = time.monotonic()
+        heard = self._last_byte = time.monotonic()
         waiting = f"the response to {command.name} ({len(body)} bytes sent)"
         while True:
             now = time.monotonic()
@@ -90,23 +94,22 @@ class Requester:
                     f"no answer from {self.transport.name} in {self.silence:g} s while waiting for {waiting}",
                     "check the link and reset the device",
                 )
-            for frame in self._receive(sent + self.retry - now):
-                if frame.command in (Command.BUSY, Command.DAMAGED):
-                    heard = time.monotonic()
-                    if frame.command == Command.DAMAGED:
-                        sent = 0.0
-                    elif frame.sequence == sequence:
-                        sent = heard
-                        self._note(frame)
-                elif frame.sequence == sequence and frame.command == command | RESPONSE:
+            repeat = False
+            for frame in self._receive(self._last_byte + self.retry - now):
+                if frame.sequence == sequence and frame.command == command | RESPONSE:
                     return frame
-            if time.monotonic() - sent >= self.retry:
+                if frame.command == Command.BUSY:
+                    heard = time.monotonic()
+                    self._note(frame)
+                repeat |= frame.command == Command.DAMAGED
+            # Bytes that come are a response on its way, however slow the line.
+            if repeat or time.monotonic() - self._last_byte >= self.retry:
                 self.repeated += 1
                 self.transport.write(wire, self.silence)
-                sent = time.monotonic()
+                self._last_byte = time.monotonic()
 
-    def _find(self) -> Frame:
-        """Say hello until the device answers.
+    def _find(self, command: Command, body: bytes = b"") -> Frame:
+        """Send a harmless command until the device answers.
 
         It may be in the middle of a frame that a driver before us never
         finished: zero bytes end that frame, and are skipped between frames.
@@ -118,13 +121,11 @@ class Requester:
         while time.monotonic() - heard < self.silence:
             sequence = self._next()
             sequences.add(sequence)
-            self.transport.write(
-                encode(Frame(Command.HELLO, sequence, self.workers.to_bytes(4, "little"))), self.silence
-            )
+            self.transport.write(encode(Frame(command, sequence, body)), self.silence)
             deadline = time.monotonic() + pause
             while (left := deadline - time.monotonic()) > 0:
                 for frame in self._receive(left):
-                    if frame.sequence in sequences and frame.command == Command.HELLO | RESPONSE:
+                    if frame.sequence in sequences and frame.command == command | RESPONSE:
                         self._in_step = True
                         return frame
                     if frame.command == Command.BUSY:
@@ -134,14 +135,17 @@ class Requester:
             pause = min(2 * pause, self.retry)
         raise LinkError(
             f"no answer from {self.transport.name} in {self.silence:g} s "
-            "while waiting for the response to HELLO",
+            f"while waiting for the response to {command.name}",
             "check that the device runs this project's firmware, and the port's name and speed",
         )
 
     def _receive(self, timeout: float) -> list[Frame]:
         """Frames that arrive within ``timeout`` seconds, possibly none."""
         data = self.transport.read(max(timeout, 0.0))
-        return self._decoder.feed(data) if data else []
+        if not data:
+            return []
+        self._last_byte = time.monotonic()
+        return self._decoder.feed(data)
 
     def _note(self, frame: Frame) -> None:
         if self.busy is not None and len(frame.body) == 8:
@@ -158,6 +162,11 @@ def _checked(frame: Frame, name: str) -> bytes:
         raise LinkError(
             f"{name} speaks version {frame.version} of the protocol, this mcutrain {PROTOCOL_VERSION}",
             "build the firmware again with this version and flash it",
+        )
+    if frame.status == _NOT_GREETED:
+        raise LinkError(
+            f"{name} was reset: what it had learned is gone",
+            "open a new session and push the last good weights",
         )
     if frame.status:
         command = Command(frame.command & ~RESPONSE).name

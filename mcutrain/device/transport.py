@@ -127,7 +127,7 @@ class SerialTransport:
 
     def __init__(self, port: str, baud_rate: int = 115200) -> None:
         """Open the port; raises LinkError when it is missing, in use or refused."""
-        options: dict[str, Any] = {"timeout": 0, "write_timeout": 5}
+        options: dict[str, Any] = {"timeout": 0, "write_timeout": 10}
         if "://" not in port:
             options["exclusive"] = True
         try:
@@ -135,28 +135,36 @@ class SerialTransport:
         except (OSError, ValueError) as error:
             raise LinkError(f"cannot open port '{port}': {error}", _remedy(error)) from None
         self._name = f"port {port}"
+        try:
+            self._descriptor: int | None = self._port.fileno()
+        except (OSError, AttributeError, TypeError):
+            self._descriptor = None
 
     @property
     def name(self) -> str:
         return self._name
 
     def read(self, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
         try:
-            self._port.timeout = max(timeout, 0.0)
-            first = bytes(self._port.read(1))
-            if not first:
-                return b""
-            # `in_waiting` of a socket is 0 or 1, so read until nothing more is there.
-            self._port.timeout = 0
-            return first + bytes(self._port.read(_CHUNK))
-        except (OSError, TypeError) as error:
+            while True:
+                data = bytes(self._port.read(_CHUNK))
+                left = deadline - time.monotonic()
+                if data or left <= 0:
+                    return data
+                if self._descriptor is None:
+                    time.sleep(min(left, 0.001))
+                else:
+                    select.select([self._descriptor], [], [], left)
+        except (OSError, TypeError, ValueError) as error:
             raise self._lost(error) from None
 
     def write(self, data: bytes, timeout: float) -> None:
         try:
-            self._port.write_timeout = timeout
+            if self._port.write_timeout != timeout:
+                self._port.write_timeout = timeout
             self._port.write(data)
-        except (OSError, TypeError) as error:
+        except (OSError, TypeError, ValueError) as error:
             raise self._lost(error) from None
 
     def close(self) -> None:

@@ -24,16 +24,15 @@ static struct {
     uint32_t threads, generation, running;
     mct_kernel kernel;
     const void *args;
-} team = {.lock = PTHREAD_MUTEX_INITIALIZER, .start = PTHREAD_COND_INITIALIZER, .finish = PTHREAD_COND_INITIALIZER};
+} team = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .start = PTHREAD_COND_INITIALIZER, .finish = PTHREAD_COND_INITIALIZER};
 
-static void run_share(uint32_t thread, mct_kernel kernel, const void *args)
-{
+static void run_share(uint32_t thread, mct_kernel kernel, const void *args) {
     for (uint32_t worker = thread; worker < mct_active_workers; worker += team.threads)
         kernel(args, worker, mct_active_workers);
 }
 
-static void *thread_main(void *argument)
-{
+static void *thread_main(void *argument) {
     uint32_t thread = (uint32_t)(uintptr_t)argument, seen = 0;
     pthread_mutex_lock(&team.lock);
     for (;;) {
@@ -51,8 +50,7 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-void mct_team_run(mct_kernel kernel, const void *args)
-{
+void mct_team_run(mct_kernel kernel, const void *args) {
     if (team.threads > 1) {
         pthread_mutex_lock(&team.lock);
         team.kernel = kernel;
@@ -71,8 +69,7 @@ void mct_team_run(mct_kernel kernel, const void *args)
     }
 }
 
-static void start_team(void)
-{
+static void start_team(void) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t most = mct_workers < MOST_WORKERS ? mct_workers : MOST_WORKERS;
     team.threads = cores < 1 ? 1 : cores < (long)most ? (uint32_t)cores : most;
@@ -91,14 +88,12 @@ static void start_team(void)
 
 static int input = STDIN_FILENO, output = STDOUT_FILENO;
 
-_Noreturn static void link_lost(const char *why)
-{
+_Noreturn static void link_lost(const char *why) {
     fprintf(stderr, "firmware: %s\n", why);
     _exit(LINK_LOST);
 }
 
-bool mct_link_read(uint8_t *bytes, uint32_t count, uint32_t timeout)
-{
+bool mct_link_read(uint8_t *bytes, uint32_t count, uint32_t timeout) {
     while (count) {
         struct pollfd wait = {.fd = input, .events = POLLIN};
         int ready = timeout == MCT_FOREVER ? 1 : poll(&wait, 1, (int)timeout);
@@ -117,8 +112,7 @@ bool mct_link_read(uint8_t *bytes, uint32_t count, uint32_t timeout)
     return true;
 }
 
-void mct_link_write(const uint8_t *bytes, uint32_t count)
-{
+void mct_link_write(const uint8_t *bytes, uint32_t count) {
     while (count) {
         ssize_t put = write(output, bytes, count);
         if (put < 0 && errno != EINTR)
@@ -134,15 +128,13 @@ void mct_link_write(const uint8_t *bytes, uint32_t count)
 
 const uint32_t mct_ticks_per_second = 1000000;
 
-uint32_t mct_ticks(void)
-{
+uint32_t mct_ticks(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint32_t)((uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u);
 }
 
-void mct_board_start(void)
-{
+void mct_board_start(void) {
     const char *link = getenv("MCUTRAIN_LINK");
     if (link)
         input = output = atoi(link);
@@ -150,7 +142,6 @@ void mct_board_start(void)
     start_team();
 }
 
-void mct_board_end(void)
-{
+void mct_board_end(void) {
     _exit(0);
 }

@@ -14,8 +14,7 @@ static struct {
 /* All harts sleep when they have nothing to do, woken by software interrupts that stay pending until they
  * are cleared, so that none is lost between a test and wfi: interrupts are disabled there, which ends wfi
  * all the same. */
-void mct_team_run(mct_kernel kernel, const void *args)
-{
+void mct_team_run(mct_kernel kernel, const void *args) {
     uint32_t workers = mct_active_workers < MOST_WORKERS ? mct_active_workers : MOST_WORKERS;
     team.kernel = kernel;
     team.args = args;
@@ -35,8 +34,7 @@ void mct_team_run(mct_kernel kernel, const void *args)
 
 /* From start.S, on harts 1 to 8, at their first software interrupt. */
 _Noreturn void mct_worker(uint32_t hart);
-_Noreturn void mct_worker(uint32_t hart)
-{
+_Noreturn void mct_worker(uint32_t hart) {
     for (;;) {
         while (!REGISTER32(CLINT + 4 * hart))
             wait_for_interrupt();
@@ -51,8 +49,7 @@ _Noreturn void mct_worker(uint32_t hart)
 /* From start.S, on hart 0 when interrupts are enabled. The software interrupt has done its work by ending
  * wfi. */
 void mct_interrupt(void);
-void mct_interrupt(void)
-{
+void mct_interrupt(void) {
     REGISTER32(CLINT) = 0;
     mct_link_interrupt();
 }
@@ -60,25 +57,21 @@ void mct_interrupt(void)
 /* Ticks of mtime: its low half is enough for differences. */
 const uint32_t mct_ticks_per_second = 10000000;
 
-uint32_t mct_ticks(void)
-{
+uint32_t mct_ticks(void) {
     return REGISTER32(CLINT_TIME);
 }
 
-void mct_board_start(void)
-{
+void mct_board_start(void) {
     SET_CSR(mie, SOFTWARE_INTERRUPT);
     mct_link_start();
 }
 
-_Noreturn void mct_finish(uint32_t status)
-{
+_Noreturn void mct_finish(uint32_t status) {
     REGISTER32(FINISHER) = status ? status << 16 | 0x3333 : 0x5555;
     for (;;)
         wait_for_interrupt();
 }
 
-void mct_board_end(void)
-{
+void mct_board_end(void) {
     mct_finish(0);
 }

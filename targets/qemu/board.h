@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "simulated.h"
+
 enum {
     CLINT = 0x2000000,         /* software interrupt of hart h at + 4 h */
     CLINT_COMPARE = 0x2004000, /* time at which hart 0 gets a timer interrupt, 64 bits */
@@ -23,28 +25,21 @@ enum {
 #define CLEAR_CSR(csr, bits) __asm__ volatile("csrc " #csr ", %0" ::"r"(bits) : "memory")
 
 /* Disable interrupts of this hart; returns what restore_interrupts takes. */
-static inline uint32_t disable_interrupts(void)
-{
+static inline uint32_t disable_interrupts(void) {
     uint32_t before;
     __asm__ volatile("csrrci %0, mstatus, 8" : "=r"(before)::"memory");
     return before & INTERRUPTS_ENABLED;
 }
 
-static inline void restore_interrupts(uint32_t before)
-{
+static inline void restore_interrupts(uint32_t before) {
     SET_CSR(mstatus, before);
 }
 
-static inline void wait_for_interrupt(void)
-{
+static inline void wait_for_interrupt(void) {
     __asm__ volatile("wfi" ::: "memory");
 }
 
-/* End QEMU with an exit status. */
-_Noreturn void mct_finish(uint32_t status);
-
-/* The link of this build: link_semihosting.c or link_uart.c. */
-void mct_link_start(void);
+/* From the link over the UART: what it does at an interrupt. Semihosting raises none. */
 void mct_link_interrupt(void);
 
 #endif

@@ -32,8 +32,7 @@ static uint8_t ring[RING];
 static volatile uint32_t ring_head, ring_tail;
 
 /* A full ring holds the UART back until the reader has made room. */
-void mct_link_interrupt(void)
-{
+void mct_link_interrupt(void) {
     uint32_t source = REGISTER32(CLAIM);
     uint32_t head = ring_head;
     while (REGISTER8(LINE_STATUS) & RECEIVED_DATA) {
@@ -48,8 +47,7 @@ void mct_link_interrupt(void)
         REGISTER32(CLAIM) = source;
 }
 
-void mct_link_start(void)
-{
+void mct_link_start(void) {
     /* The fastest rate: QEMU sends at any, but its "line is silent" interrupt comes after four characters. */
     REGISTER8(LINE_CONTROL) = DIVISOR_ACCESS;
     REGISTER8(DATA) = 1;
@@ -66,8 +64,7 @@ void mct_link_start(void)
     SET_CSR(mstatus, INTERRUPTS_ENABLED);
 }
 
-static uint64_t now(void)
-{
+static uint64_t now(void) {
     uint32_t high, low;
     do {
         high = REGISTER32(CLINT_TIME + 4);
@@ -76,8 +73,7 @@ static uint64_t now(void)
     return (uint64_t)high << 32 | low;
 }
 
-static void wake_at(uint64_t time)
-{
+static void wake_at(uint64_t time) {
     REGISTER32(CLINT_COMPARE + 4) = 0xffffffffu;
     REGISTER32(CLINT_COMPARE) = (uint32_t)time;
     REGISTER32(CLINT_COMPARE + 4) = (uint32_t)(time >> 32);
@@ -85,9 +81,9 @@ static void wake_at(uint64_t time)
 
 /* Sleep until the ring is not empty; false when `timeout` milliseconds pass. Interrupts are off between the
  * test and wfi, which ends when one is pending, so none slips between. */
-static bool wait_for_bytes(uint32_t timeout)
-{
-    uint64_t deadline = timeout == MCT_FOREVER ? ~0ull : now() + (uint64_t)timeout * (mct_ticks_per_second / 1000);
+static bool wait_for_bytes(uint32_t timeout) {
+    uint64_t deadline =
+        timeout == MCT_FOREVER ? ~0ull : now() + (uint64_t)timeout * (mct_ticks_per_second / 1000);
     bool silent = false;
     for (;;) {
         disable_interrupts();
@@ -104,8 +100,7 @@ static bool wait_for_bytes(uint32_t timeout)
     return ring_head != ring_tail;
 }
 
-bool mct_link_read(uint8_t *bytes, uint32_t count, uint32_t timeout)
-{
+bool mct_link_read(uint8_t *bytes, uint32_t count, uint32_t timeout) {
     while (count) {
         if (ring_head == ring_tail && !wait_for_bytes(timeout))
             return false;
@@ -118,8 +113,7 @@ bool mct_link_read(uint8_t *bytes, uint32_t count, uint32_t timeout)
     return true;
 }
 
-void mct_link_write(const uint8_t *bytes, uint32_t count)
-{
+void mct_link_write(const uint8_t *bytes, uint32_t count) {
     while (count) {
         while (!(REGISTER8(LINE_STATUS) & TRANSMITTER_EMPTY))
             ;
@@ -131,5 +125,7 @@ void mct_link_write(const uint8_t *bytes, uint32_t count)
 }
 
 #else
-typedef int mct_link_uart_unused; /* a translation unit may not be empty */
+#include "board.h"
+
+void mct_link_interrupt(void) {}
 #endif

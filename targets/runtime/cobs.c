@@ -1,7 +1,6 @@
 #include "cobs.h"
 
-uint32_t mct_cobs_encode(uint8_t *to, const uint8_t *from, uint32_t count)
-{
+uint32_t mct_cobs_encode(uint8_t *to, const uint8_t *from, uint32_t count) {
     const uint8_t *end = from + count;
     uint8_t *code = to, *out = to + 1;
     while (from < end) {
@@ -21,8 +20,7 @@ uint32_t mct_cobs_encode(uint8_t *to, const uint8_t *from, uint32_t count)
     return (uint32_t)(out - to);
 }
 
-uint32_t mct_cobs_decode(uint8_t *bytes, uint32_t count)
-{
+uint32_t mct_cobs_decode(uint8_t *bytes, uint32_t count) {
     uint8_t *out = bytes;
     uint32_t at = 0;
     while (at < count) {

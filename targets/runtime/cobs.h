@@ -8,7 +8,8 @@
 /* Most bytes that encoding adds to n. */
 #define MCT_COBS_OVERHEAD(n) ((n) / 254 + 1)
 
-/* Encode `count` bytes; returns the encoded length. In place when `to` + MCT_COBS_OVERHEAD(count) <= `from`. */
+/* Encode `count` bytes; returns the encoded length. In place when `to` + MCT_COBS_OVERHEAD(count) <= `from`.
+ */
 uint32_t mct_cobs_encode(uint8_t *to, const uint8_t *from, uint32_t count);
 
 #define MCT_COBS_DAMAGED 0xffffffffu

@@ -2,8 +2,7 @@
 #include "link.h"
 #include "protocol.h"
 
-int main(void)
-{
+int main(void) {
     mct_crc32_start();
     mct_board_start();
     mct_serve();

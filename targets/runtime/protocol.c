@@ -23,19 +23,16 @@ enum {
 };
 
 /* Little-endian numbers at any address. */
-static uint32_t get(const uint8_t *at)
-{
+static uint32_t get(const uint8_t *at) {
     return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
-static void put(uint8_t *at, uint32_t value)
-{
+static void put(uint8_t *at, uint32_t value) {
     for (int i = 0; i < 4; i++)
         at[i] = (uint8_t)(value >> 8 * i);
 }
 
-static void copy(uint8_t *to, const uint8_t *from, uint32_t count)
-{
+static void copy(uint8_t *to, const uint8_t *from, uint32_t count) {
     memcpy(to, from, count);
 }
 
@@ -53,8 +50,7 @@ static uint8_t *const response_body = response.bytes + PREFIX + BODY_OVERHEAD;
 /* Build a frame in `frame` (room for PREFIX + encoded body + 1); `body` is followed by room for its CRC
  * and may be in the frame, as far behind PREFIX as encoding needs. Returns the frame's length. */
 static uint32_t build(uint8_t *frame, uint8_t command, uint8_t status, uint32_t sequence, uint8_t *body,
-                      uint32_t length)
-{
+                      uint32_t length) {
     put(body + length, mct_crc32(0, body, length));
     uint32_t encoded = mct_cobs_encode(frame + PREFIX, body, length + CRC);
     uint8_t header[HEADER] = {'M', MCT_PROTOCOL_VERSION, command, status};
@@ -70,8 +66,7 @@ static uint32_t build(uint8_t *frame, uint8_t command, uint8_t status, uint32_t 
 }
 
 /* Send a frame with a body of two numbers, leaving the last response alone. */
-static void send_note(uint8_t command, uint32_t sequence, uint32_t first, uint32_t second)
-{
+static void send_note(uint8_t command, uint32_t sequence, uint32_t first, uint32_t second) {
     uint8_t body[8 + CRC], frame[PREFIX + sizeof body + MCT_COBS_OVERHEAD(sizeof body) + 1];
     put(body, first);
     put(body + 4, second);
@@ -95,8 +90,7 @@ static uint8_t body[BODY_ENCODED + 1];
 
 /* Keep what follows the last zero of `count` raw bytes as the possible start of a header; what is longer
  * than a header is no header, and all of it is dropped. */
-static void resume_after_zero(const uint8_t *bytes, uint32_t count)
-{
+static void resume_after_zero(const uint8_t *bytes, uint32_t count) {
     uint32_t tail = 0;
     while (tail < count && bytes[count - 1 - tail] != 0)
         tail++;
@@ -107,8 +101,7 @@ static void resume_after_zero(const uint8_t *bytes, uint32_t count)
 
 /* Wait for a header. Reads only as many bytes as the shortest way to the end of a header has, counted from
  * the last zero byte, so that a whole frame is always answered without waiting for another. */
-static bool receive_header(struct request *request, uint32_t *encoded)
-{
+static bool receive_header(struct request *request, uint32_t *encoded) {
     mct_link_read(head + head_count, sizeof head - head_count, MCT_FOREVER);
     uint32_t zero = 0;
     while (zero < sizeof head && head[zero] != 0)
@@ -133,8 +126,7 @@ static bool receive_header(struct request *request, uint32_t *encoded)
 }
 
 /* The rest of a frame. False when it came damaged; then any frame that has begun in it goes on. */
-static bool receive_body(struct request *request, uint32_t encoded)
-{
+static bool receive_body(struct request *request, uint32_t encoded) {
     if (!mct_link_read(body, encoded + 1, SILENCE))
         return false;
     for (uint32_t i = 0; i <= encoded; i++) {
@@ -150,8 +142,7 @@ static bool receive_body(struct request *request, uint32_t encoded)
     return true;
 }
 
-static bool receive(struct request *request)
-{
+static bool receive(struct request *request) {
     uint32_t encoded;
     if (!receive_header(request, &encoded))
         return false;
@@ -169,22 +160,19 @@ struct outcome {
     uint32_t length;
 };
 
-static struct outcome fail(enum mct_status status, const char *text)
-{
+static struct outcome fail(enum mct_status status, const char *text) {
     uint32_t length = 0;
     for (; text[length]; length++)
         response_body[length] = (uint8_t)text[length];
     return (struct outcome){(uint8_t)status, length};
 }
 
-static struct outcome done(uint32_t length)
-{
+static struct outcome done(uint32_t length) {
     return (struct outcome){MCT_OK, length};
 }
 
 /* The memory a range names, or null when it is not all inside its region. */
-static uint8_t *memory(const uint8_t *range)
-{
+static uint8_t *memory(const uint8_t *range) {
     uint32_t region = get(range), offset = get(range + 4), length = get(range + 8);
     if (region > 1)
         return 0;
@@ -195,8 +183,7 @@ static uint8_t *memory(const uint8_t *range)
 }
 
 /* Length of the first `count` writes in `bytes`, checked; or an error. */
-static struct outcome check_writes(const uint8_t *bytes, uint32_t length, uint32_t count)
-{
+static struct outcome check_writes(const uint8_t *bytes, uint32_t length, uint32_t count) {
     uint32_t at = 0;
     for (; count; count--) {
         if (length - at < RANGE || get(bytes + at + 8) > length - at - RANGE)
@@ -208,15 +195,13 @@ static struct outcome check_writes(const uint8_t *bytes, uint32_t length, uint32
     return done(at);
 }
 
-static void apply_writes(const uint8_t *bytes, uint32_t length)
-{
+static void apply_writes(const uint8_t *bytes, uint32_t length) {
     for (uint32_t at = 0; at < length; at += RANGE + get(bytes + at + 8))
         copy(memory(bytes + at), bytes + at + RANGE, get(bytes + at + 8));
 }
 
 /* Length of the response to all reads in `bytes`, checked; or an error. */
-static struct outcome check_reads(const uint8_t *bytes, uint32_t length)
-{
+static struct outcome check_reads(const uint8_t *bytes, uint32_t length) {
     uint32_t total = 0;
     if (length % RANGE)
         return fail(MCT_BAD_BODY, "a read is cut off");
@@ -230,8 +215,7 @@ static struct outcome check_reads(const uint8_t *bytes, uint32_t length)
     return done(total);
 }
 
-static void apply_reads(const uint8_t *bytes, uint32_t length)
-{
+static void apply_reads(const uint8_t *bytes, uint32_t length) {
     uint8_t *to = response_body;
     for (uint32_t at = 0; at < length; at += RANGE) {
         copy(to, memory(bytes + at), get(bytes + at + 8));
@@ -239,10 +223,12 @@ static void apply_reads(const uint8_t *bytes, uint32_t length)
     }
 }
 
-static struct outcome hello(const struct request *request)
-{
+static bool greeted;
+
+static struct outcome hello(const struct request *request) {
     if (request->length < 4)
         return fail(MCT_BAD_BODY, "HELLO is cut off");
+    greeted = true;
     uint32_t wanted = get(request->body);
     mct_active_workers = wanted && wanted < mct_workers ? wanted : mct_workers;
     const uint32_t facts[] = {MCT_PROTOCOL_VERSION, MCT_MAXIMUM_BODY, mct_active_workers,
@@ -253,8 +239,7 @@ static struct outcome hello(const struct request *request)
     return done(sizeof facts + 32);
 }
 
-static struct outcome run_calls(const struct request *request)
-{
+static struct outcome run_calls(const struct request *request) {
     if (request->length < 16)
         return fail(MCT_BAD_BODY, "RUN is cut off");
     const uint8_t *lists = request->body + 16;
@@ -284,11 +269,12 @@ static struct outcome run_calls(const struct request *request)
     return reads;
 }
 
-static struct outcome run_command(const struct request *request)
-{
+static struct outcome run_command(const struct request *request) {
     struct outcome checked;
     if (request->version != MCT_PROTOCOL_VERSION)
         return fail(MCT_BAD_VERSION, "the firmware speaks another version of the protocol");
+    if (!greeted && request->command != MCT_HELLO)
+        return fail(MCT_NOT_GREETED, "the device was reset");
     switch (request->command) {
     case MCT_HELLO:
         return hello(request);
@@ -308,6 +294,7 @@ static struct outcome run_command(const struct request *request)
     case MCT_RUN:
         return run_calls(request);
     case MCT_BYE:
+    case MCT_RESUME:
         return done(0);
     default:
         return fail(MCT_BAD_COMMAND, "there is no such command");
@@ -316,8 +303,7 @@ static struct outcome run_command(const struct request *request)
 
 uint32_t mct_active_workers;
 
-_Noreturn void mct_serve(void)
-{
+_Noreturn void mct_serve(void) {
     mct_active_workers = mct_workers;
     uint32_t last_sequence = 0;
     uint8_t last_command = 0;
@@ -325,7 +311,8 @@ _Noreturn void mct_serve(void)
         struct request request;
         if (!receive(&request))
             continue;
-        bool repeated = response.length && request.sequence == last_sequence && request.command == last_command;
+        bool repeated =
+            response.length && request.sequence == last_sequence && request.command == last_command;
         if (!repeated) {
             struct outcome outcome = run_command(&request);
             response.length = build(response.bytes, request.command | MCT_RESPONSE, outcome.status,

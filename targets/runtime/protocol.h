@@ -16,14 +16,16 @@
  * the device sends MCT_BUSY frames (kernel calls done, kernel calls in all) about four times a second.
  *
  *   MCT_HELLO  u32 workers wanted, 0 for all                  -> u32 version, maximum body, workers in use,
- *                                                                Programs, data size, arena size; build id [32]
- *   MCT_READ   reads                                          -> bytes of all reads
- *   MCT_WRITE  u32 number of writes; writes                    -> -
- *   MCT_RUN    u32 Program, first, last, number of writes; writes; reads -> bytes of all reads
- *   MCT_BYE    -                                              -> -   and the board ends, if it can
+ *                                                                Programs, data size, arena size; build id
+ * [32] MCT_READ   reads                                          -> bytes of all reads MCT_WRITE  u32 number
+ * of writes; writes                    -> - MCT_RUN    u32 Program, first, last, number of writes; writes;
+ * reads -> bytes of all reads MCT_BYE    -                                              -> -   and the board
+ * ends, if it can MCT_RESUME -                                              -> -   unless the device was
+ * reset since HELLO
  *
  * where a read is u32 region, offset, length and a write the same followed by its bytes. Region 0 is
- * mct_data, 1 is mct_arena. RUN runs kernel calls [first, last). */
+ * mct_data, 1 is mct_arena. RUN runs kernel calls [first, last). Before its first HELLO a device refuses all
+ * else, so that a host notices that a board was reset and its trained state is gone. */
 #ifndef MCT_PROTOCOL_H
 #define MCT_PROTOCOL_H
 
@@ -35,6 +37,7 @@ enum mct_command {
     MCT_WRITE = 3,
     MCT_RUN = 4,
     MCT_BYE = 5,
+    MCT_RESUME = 6,
     MCT_BUSY = 0x7e,    /* from the device: still running */
     MCT_DAMAGED = 0x7f, /* from the device: a frame came damaged, send it again */
     MCT_RESPONSE = 0x80,
@@ -48,6 +51,7 @@ enum mct_status {
     MCT_BAD_RANGE = 4,
     MCT_BAD_PROGRAM = 5,
     MCT_TOO_LONG = 6,
+    MCT_NOT_GREETED = 7,
 };
 
 /* Serve the link for ever. */

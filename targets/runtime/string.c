@@ -12,8 +12,7 @@ void *memmove(void *to, const void *from, size_t count);
 void *memset(void *to, int value, size_t count);
 int memcmp(const void *a, const void *b, size_t count);
 
-void *memcpy(void *restrict to, const void *restrict from, size_t count)
-{
+void *memcpy(void *restrict to, const void *restrict from, size_t count) {
     uint8_t *out = to;
     const uint8_t *in = from;
     if ((((uintptr_t)out ^ (uintptr_t)in) & 3) == 0) {
@@ -37,8 +36,7 @@ void *memcpy(void *restrict to, const void *restrict from, size_t count)
     return to;
 }
 
-void *memmove(void *to, const void *from, size_t count)
-{
+void *memmove(void *to, const void *from, size_t count) {
     uint8_t *out = to;
     const uint8_t *in = from;
     if (out <= in || out >= in + count)
@@ -50,8 +48,7 @@ void *memmove(void *to, const void *from, size_t count)
     return to;
 }
 
-void *memset(void *to, int value, size_t count)
-{
+void *memset(void *to, int value, size_t count) {
     uint8_t *out = to;
     uint32_t word = (uint8_t)value * 0x01010101u;
     for (; count && (uintptr_t)out & 3; count--)
@@ -67,8 +64,7 @@ void *memset(void *to, int value, size_t count)
     return to;
 }
 
-int memcmp(const void *a, const void *b, size_t count)
-{
+int memcmp(const void *a, const void *b, size_t count) {
     const uint8_t *x = a, *y = b;
     for (; count; count--, x++, y++) {
         if (*x != *y)

@@ -8,16 +8,14 @@ struct table {
 };
 
 /* counts[worker] += 1 */
-static void count(const void *args, uint32_t worker, uint32_t workers)
-{
+static void count(const void *args, uint32_t worker, uint32_t workers) {
     const struct table *t = args;
     (void)workers;
     t->counts[worker] += 1;
 }
 
 /* y = 2 x + 1 */
-static void scale(const void *args, uint32_t worker, uint32_t workers)
-{
+static void scale(const void *args, uint32_t worker, uint32_t workers) {
     const struct table *t = args;
     uint32_t first, last;
     mct_split(1024, worker, workers, &first, &last);
@@ -26,8 +24,7 @@ static void scale(const void *args, uint32_t worker, uint32_t workers)
 }
 
 /* About 20 ms on any machine we simulate. */
-static void idle(const void *args, uint32_t worker, uint32_t workers)
-{
+static void idle(const void *args, uint32_t worker, uint32_t workers) {
     (void)args;
     (void)workers;
     for (volatile uint32_t i = 0; worker == 0 && i < 4000000; i++)
@@ -41,7 +38,9 @@ const uint32_t mct_data_size = sizeof mct_data, mct_arena_size = sizeof mct_aren
 static const struct table table = {(int32_t *)mct_arena, (const float *)(mct_arena + 4096),
                                    (float *)(mct_arena + 8192)};
 static const struct mct_call step[] = {{count, &table}, {scale, &table}};
-#define TEN(...) __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__
+#define TEN(...)                                                                                             \
+    __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__,  \
+        __VA_ARGS__, __VA_ARGS__
 static const struct mct_call slow[] = {{count, &table}, TEN(TEN({idle, 0}))};
 
 const struct mct_program mct_programs[] = {{"step", step, 2}, {"slow", slow, sizeof slow / sizeof *slow}};
