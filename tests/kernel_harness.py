@@ -59,7 +59,7 @@ def check_kernel(
     inplace = inplace or {}
     names = ["" if value is None else f"in{i}" for i, value in enumerate(inputs)]
     node = Node(op_name, tuple(names), (), dict(attrs or {}), name=op_name.lower())
-    kinds = {i: "state" for i in inplace.values()}
+    kinds = dict.fromkeys(inplace.values(), "state")
     tensors = [
         None if v is None else Tensor(n, v.shape, _DTYPE_NAMES[v.dtype.name], kinds.get(i, "activation"))  # type: ignore[arg-type]
         for i, (n, v) in enumerate(zip(names, inputs, strict=True))
@@ -93,7 +93,8 @@ def check_kernel(
             buffers.setdefault(tensor.name, _Buffer(tensor.nbytes))
         buffers["workspace"] = _Buffer(stride * team)
         run_kernel(call, buffers, team)
-        where = f"{op_name} with {team} workers, attrs {node.attrs}, shapes {[getattr(v, 'shape', None) for v in inputs]}"
+        shapes = [getattr(value, "shape", None) for value in inputs]
+        where = f"{op_name} with {team} workers, attrs {node.attrs}, shapes {shapes}"
         for name, buffer in buffers.items():
             assert buffer.guards_intact(), f"{where}: bytes outside '{name}' were written"
         for name, value in values.items():
@@ -127,7 +128,7 @@ def run_kernel(call: KernelCall, buffers: Mapping[str, _Buffer], workers: int) -
 
 
 class _Buffer:
-    """Bytes at a 16-byte boundary (NumPy's own) with guard bytes on both sides; bytes not yet written are the guard's."""
+    """Bytes at a 16-byte boundary (NumPy's own) between guard bytes; what is not yet written looks like them."""
 
     def __init__(self, nbytes: int, value: Array | None = None) -> None:
         # under a sanitizer the ends of the allocation itself are the guard
@@ -170,10 +171,11 @@ def _sanitized() -> bool:
 
 @functools.cache
 def _load(stem: str, dtype: str) -> tuple[ctypes.CDLL, type[ctypes.Structure]]:
-    return ctypes.CDLL(str(_compile(stem, dtype))), _structure(stem)
+    return ctypes.CDLL(str(compile_source(KERNELS / f"{stem}.c", dtype))), _structure(stem)
 
 
-def _compile(stem: str, dtype: str) -> Path:
+def compile_source(source: Path, dtype: str) -> Path:
+    """The shared library made of one C file for an element type."""
     command = shlex.split(os.environ.get("MCUTRAIN_KERNEL_CC", "")) or [
         sys.executable,
         "-m",
@@ -182,19 +184,18 @@ def _compile(stem: str, dtype: str) -> Path:
         "-mcpu=native",
     ]
     command += [*_FLAGS.split(), f"-DMCT_ELEM={dtype[1:]}", "-shared", "-fPIC"]
-    source = KERNELS / f"{stem}.c"
     digest = hashlib.sha256("\0".join(command).encode())
     for path in [source, *sorted(KERNELS.rglob("*.h"))]:
         digest.update(path.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"mcutrain-test-kernels-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    library = folder / f"{stem}_{dtype}-{digest.hexdigest()[:16]}.so"
+    library = folder / f"{source.stem}_{dtype}-{digest.hexdigest()[:16]}.so"
     if not library.exists():
         partial = library.with_suffix(f".{os.getpid()}")
         done = subprocess.run(
             [*command, str(source), "-o", str(partial)], capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{stem}.c for {dtype} does not compile:\n{done.stderr}"
+        assert done.returncode == 0, f"{source.name} for {dtype} does not compile:\n{done.stderr}"
         partial.replace(library)
     return library
 
@@ -216,7 +217,7 @@ def _structure(stem: str) -> type[ctypes.Structure]:
     """ctypes layout of ``struct mct_<stem>``: scalars, arrays of constant or #defined length, pointers."""
     texts = [
         re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
-        for path in (KERNELS / f"{stem}.h", KERNELS / "mct.h")
+        for path in (KERNELS / f"{stem}.h", *sorted(KERNELS.glob("*.h")))
     ]
     found = re.search(rf"struct mct_{stem} \{{(.*?)\}};", texts[0], re.S)
     assert found, f"{stem}.h has no struct mct_{stem}"

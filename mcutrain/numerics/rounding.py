@@ -31,7 +31,7 @@ def widen(x: Array) -> Float32:
 def narrow(x: Float32, dtype: npt.DTypeLike) -> Array:
     """f32 to f16 or f32: one rounding to nearest even, canonical NaN.  C: ``mct_narrow``."""
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return canonical(np.ascontiguousarray(x).astype(dtype, copy=False))
+        return canonical(np.asarray(x, order="C").astype(dtype, copy=False))
 
 
 def activate(x: Float32, activation: str, lo: float, hi: float) -> Float32:
