@@ -95,17 +95,3 @@ fatal:
     li t1, 0x100000
     sw t0, 0(t1)
     j park
-
-/* long mct_semihost(long operation, const void *arguments): the sequence that marks a semihosting call,
- * uncompressed and within one page. */
-    .section .text.semihost, "ax"
-    .globl mct_semihost
-    .balign 16
-mct_semihost:
-    .option push
-    .option norvc
-    slli zero, zero, 0x1f
-    ebreak
-    srai zero, zero, 7
-    .option pop
-    ret
