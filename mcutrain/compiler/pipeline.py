@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -89,6 +90,7 @@ def compile_model(
         McutrainError: of the kinds named at :func:`lower`, and ToolchainError, BuildError.
     """
     say = progress or (lambda step: None)
+    out_dir = out_dir.resolve()
     _check_replaceable(out_dir)
     lowered = lower(model, options, progress)
     manifest = lowered.manifest
@@ -96,6 +98,7 @@ def compile_model(
     compiler = find_compiler(cc)
     say("generating code")
     sources = emit(manifest.name, lowered.plan, lowered.image, manifest.build_id, options.workers)
+    missing = [folder for folder in out_dir.parents if not folder.exists()]
     try:
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
@@ -116,6 +119,9 @@ def compile_model(
         _replace(out_dir, made, scratch / "old")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: the build is in it
+                folder.rmdir()
     return manifest
 
 
@@ -129,7 +135,7 @@ def _check_workers(options: Options, target: Target) -> None:
 
 def _check_replaceable(out_dir: Path) -> None:
     """Refuse to overwrite anything but an earlier build."""
-    if not out_dir.exists() and not out_dir.is_symlink():
+    if not out_dir.exists():
         return
     if out_dir.is_dir() and ((out_dir / FILE_NAME).is_file() or not any(out_dir.iterdir())):
         return

@@ -184,8 +184,8 @@ def _zig_command() -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _identify(command: tuple[str, ...]) -> Compiler:
-    is_zig = Path(command[0]).stem == "zig"
-    query = [command[0], "version"] if is_zig else [*command, "--version"]
+    is_zig = "cc" in command and (Path(command[0]).stem == "zig" or "ziglang" in command)
+    query = [*command[: command.index("cc")], "version"] if is_zig else [*command, "--version"]
     text = _run(query, None).strip()
     family = "zig" if is_zig else "clang" if "clang" in text.lower() else "gcc"
     first = text.splitlines()[0] if text else ""

@@ -14,7 +14,7 @@ import mcutrain
 from mcutrain.build import Build
 from mcutrain.compiler import pipeline
 from mcutrain.compiler.pipeline import compile_model, lower
-from mcutrain.compiler.toolchain import COMPILER_VARIABLE
+from mcutrain.compiler.toolchain import COMPILER_VARIABLE, FLAGS_VARIABLE
 from mcutrain.errors import BuildError, McutrainError, MemoryLimitError, OptionError, ToolchainError
 from mcutrain.manifest import Manifest, Options
 
@@ -155,8 +155,7 @@ def _truncate(path: Path, folder: Path) -> Path:
 def test_a_failure_leaves_nothing_behind(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out" / "build"
-    (tmp_path / "out").mkdir()
+    out = tmp_path / "new" / "folders" / "build"
     with pytest.raises(McutrainError):
         compile_model(_truncate(model, tmp_path), Options(), out)
     with pytest.raises(McutrainError):
@@ -168,7 +167,11 @@ def test_a_failure_leaves_nothing_behind(
     monkeypatch.setenv(COMPILER_VARIABLE, "false")
     with pytest.raises(ToolchainError):
         compile_model(model, Options(), out)
-    assert not list((tmp_path / "out").iterdir())
+    monkeypatch.delenv(COMPILER_VARIABLE)
+    monkeypatch.setenv(FLAGS_VARIABLE, "-DMCT_H")  # hides mct.h from every file
+    with pytest.raises(ToolchainError, match="error"):
+        compile_model(model, Options(), out)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.onnx"]
 
 
 def test_a_failed_build_keeps_the_earlier_one(
