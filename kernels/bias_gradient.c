@@ -4,8 +4,7 @@
 enum { CHANNELS_PER_ITEM = 4 };
 
 /* A dot product of each column with ones, under the rule of every dot product. */
-static void sum_columns(float *acc, const mct_elem *dy, uint32_t stride, uint32_t rows, uint32_t columns)
-{
+static void sum_columns(float *acc, const mct_elem *dy, uint32_t stride, uint32_t rows, uint32_t columns) {
     const mct_pair ones = {1.0f, 1.0f};
     uint32_t m = 0;
     for (; m + 2 <= rows; m += 2, dy += 2 * stride)
@@ -18,8 +17,7 @@ static void sum_columns(float *acc, const mct_elem *dy, uint32_t stride, uint32_
         acc[c] = mct_canonical(acc[c]);
 }
 
-void MCT_KERNEL(bias_gradient)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(bias_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_bias_gradient *d = args;
     const mct_elem *dy = d->dy;
     uint32_t item, last;

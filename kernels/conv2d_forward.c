@@ -5,10 +5,10 @@
 enum { COLUMNS_PER_ITEM = 16 };
 
 /* Copies the window of one output pixel, zeros where it leaves the input. */
-static void gather_window(mct_elem *to, const struct mct_conv2d_forward *d, struct mct_pixel p, uint32_t group,
-                          uint32_t depth)
-{
-    const mct_elem *x = (const mct_elem *)d->x + p.sample * d->height * d->width * d->channels + group * depth;
+static void gather_window(mct_elem *to, const struct mct_conv2d_forward *d, struct mct_pixel p,
+                          uint32_t group, uint32_t depth) {
+    const mct_elem *x =
+        (const mct_elem *)d->x + p.sample * d->height * d->width * d->channels + group * depth;
     for (uint32_t kh = 0; kh < d->kernel_h; kh++) {
         int32_t row = mct_window_input(p.row, kh, d->stride_h, d->dilation_h, d->pad_top, d->height);
         if (row == MCT_OUTSIDE) {
@@ -18,7 +18,8 @@ static void gather_window(mct_elem *to, const struct mct_conv2d_forward *d, stru
         }
         const mct_elem *line = x + (uint32_t)row * d->width * d->channels;
         for (uint32_t kw = 0; kw < d->kernel_w; kw++, to += depth) {
-            int32_t column = mct_window_input(p.column, kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
+            int32_t column =
+                mct_window_input(p.column, kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
             if (column == MCT_OUTSIDE)
                 memset(to, 0, depth * sizeof(mct_elem));
             else
@@ -29,8 +30,7 @@ static void gather_window(mct_elem *to, const struct mct_conv2d_forward *d, stru
 
 /* Items are blocks of four output pixels, cut into groups of columns when
  * there are too few of them to keep every worker busy. */
-void MCT_KERNEL(conv2d_forward)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(conv2d_forward)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_forward *d = args;
     const struct mct_finish finish = {d->bias, d->activation, d->lo, d->hi};
     mct_elem *windows = (mct_elem *)((uint8_t *)d->workspace + worker * d->workspace_stride);
@@ -53,8 +53,9 @@ void MCT_KERNEL(conv2d_forward)(const void *args, uint32_t worker, uint32_t work
             struct mct_finish part = finish;
             if (part.bias)
                 part.bias += group * outputs;
-            mct_rows_nt((mct_elem *)d->y + first * d->out_channels + group * outputs, d->out_channels, windows, taps,
-                        rows, (const mct_elem *)d->w + group * outputs * taps, taps, from, to, &part);
+            mct_rows_nt((mct_elem *)d->y + first * d->out_channels + group * outputs, d->out_channels,
+                        windows, taps, rows, (const mct_elem *)d->w + group * outputs * taps, taps, from, to,
+                        &part);
         }
     }
 }

@@ -15,20 +15,19 @@ struct tap_run {
 };
 
 struct phase {
-    uint32_t row, column;    /* 0 .. stride - 1 */
-    uint32_t height, width;  /* the phase's own pixels */
+    uint32_t row, column;   /* 0 .. stride - 1 */
+    uint32_t height, width; /* the phase's own pixels */
     const struct tap_run *runs;
     uint32_t run_count;
     uint32_t depth; /* elements gathered per pixel */
 };
 
-static bool meets(uint32_t i, uint32_t k, uint32_t stride, uint32_t dilation, uint32_t pad)
-{
+static bool meets(uint32_t i, uint32_t k, uint32_t stride, uint32_t dilation, uint32_t pad) {
     return stride == 1 || (i + pad + k * dilation * (stride - 1)) % stride == 0;
 }
 
-static struct phase find_phase(const struct mct_conv2d_input_gradient *d, uint32_t index, struct tap_run *runs)
-{
+static struct phase find_phase(const struct mct_conv2d_input_gradient *d, uint32_t index,
+                               struct tap_run *runs) {
     struct phase p = {.row = index / d->stride_w, .column = index % d->stride_w, .runs = runs};
     p.height = p.row < d->height ? mct_ceil_div(d->height - p.row, d->stride_h) : 0;
     p.width = p.column < d->width ? mct_ceil_div(d->width - p.column, d->stride_w) : 0;
@@ -49,10 +48,10 @@ static struct phase find_phase(const struct mct_conv2d_input_gradient *d, uint32
     return p;
 }
 
-/* Copies the output gradients that input pixel (row, column) meets at the phase's taps, zeros off the grid. */
+/* Copies the output gradients that input pixel (row, column) meets at the phase's taps, zeros off the grid.
+ */
 static void gather_outputs(mct_elem *to, const struct mct_conv2d_input_gradient *d, const struct phase *p,
-                           uint32_t sample, uint32_t row, uint32_t column, uint32_t group)
-{
+                           uint32_t sample, uint32_t row, uint32_t column, uint32_t group) {
     uint32_t outputs = d->out_channels / d->groups;
     const mct_elem *dy = (const mct_elem *)d->dy + sample * d->out_height * d->out_width * d->out_channels;
     for (uint32_t run = 0; run < p->run_count; run++) {
@@ -64,7 +63,8 @@ static void gather_outputs(mct_elem *to, const struct mct_conv2d_input_gradient 
             if (h == MCT_OUTSIDE || w == MCT_OUTSIDE)
                 memset(to, 0, outputs * sizeof(mct_elem));
             else
-                memcpy(to, dy + ((uint32_t)h * d->out_width + (uint32_t)w) * d->out_channels + group * outputs,
+                memcpy(to,
+                       dy + ((uint32_t)h * d->out_width + (uint32_t)w) * d->out_channels + group * outputs,
                        outputs * sizeof(mct_elem));
             if (++kw == d->kernel_w) {
                 kw = 0;
@@ -83,8 +83,7 @@ static void gather_outputs(mct_elem *to, const struct mct_conv2d_input_gradient 
 
 /* dx of `rows` pixels, addressed by dx[], from their gathered output gradients; the group's weights wt. */
 static void multiply(mct_elem *const dx[4], uint32_t rows, const mct_elem *a, const mct_elem *wt,
-                     const struct phase *p, uint32_t channels, uint32_t outputs, uint32_t stride)
-{
+                     const struct phase *p, uint32_t channels, uint32_t outputs, uint32_t stride) {
     uint32_t c = 0;
     for (; c + 4 <= channels; c += 4, wt += 4 * stride) {
         if (rows == 4) {
@@ -114,13 +113,13 @@ static void multiply(mct_elem *const dx[4], uint32_t rows, const mct_elem *a, co
     }
 }
 
-void MCT_KERNEL(conv2d_input_gradient)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(conv2d_input_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_input_gradient *d = args;
     uint32_t channels = d->channels / d->groups, outputs = d->out_channels / d->groups;
     uint32_t taps = d->kernel_h * d->kernel_w, stride = taps * outputs;
     mct_elem *gathered = (mct_elem *)((uint8_t *)d->workspace + worker * d->workspace_stride);
-    struct tap_run *runs = (struct tap_run *)((uint8_t *)gathered + (4 * stride * sizeof(mct_elem) + 15) / 16 * 16);
+    struct tap_run *runs =
+        (struct tap_run *)((uint8_t *)gathered + (4 * stride * sizeof(mct_elem) + 15) / 16 * 16);
     uint32_t blocks = mct_ceil_div(
         d->batch * mct_ceil_div(d->height, d->stride_h) * mct_ceil_div(d->width, d->stride_w), 4);
     uint32_t item, last, known = UINT32_MAX;
@@ -145,8 +144,8 @@ void MCT_KERNEL(conv2d_input_gradient)(const void *args, uint32_t worker, uint32
                         ((at.sample * d->height + row) * d->width + column) * d->channels + group * channels;
                 mct_pixel_next(&at, p.height, p.width);
             }
-            multiply(dx, rows, gathered, (const mct_elem *)d->wt + group * channels * stride, &p, channels, outputs,
-                     stride);
+            multiply(dx, rows, gathered, (const mct_elem *)d->wt + group * channels * stride, &p, channels,
+                     outputs, stride);
         }
     }
 }

@@ -1,4 +1,5 @@
-/* Input gradient of a convolution: dx[batch][height][width][channels] from dy[batch][out_height][out_width][out_channels].
+/* Input gradient of a convolution: dx[batch][height][width][channels] from
+ * dy[batch][out_height][out_width][out_channels].
  *
  * wt[groups][channels/groups][kernel_h][kernel_w][out_channels/groups] is the transposed copy of the weights.
  * The workspace of each worker holds the output gradients that four input

@@ -11,26 +11,25 @@ struct tap {
 };
 
 /* Element `t` of the windows of `count` output pixels from `p` on, DEPTH_PER_ITEM apart. */
-static void gather_tap(mct_elem *to, const struct mct_conv2d_weight_gradient *d, struct tap t, struct mct_pixel p,
-                       uint32_t count)
-{
+static void gather_tap(mct_elem *to, const struct mct_conv2d_weight_gradient *d, struct tap t,
+                       struct mct_pixel p, uint32_t count) {
     for (; count > 0; count--, to += DEPTH_PER_ITEM) {
         int32_t row = mct_window_input(p.row, t.kh, d->stride_h, d->dilation_h, d->pad_top, d->height);
         int32_t column = mct_window_input(p.column, t.kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
         if (row == MCT_OUTSIDE || column == MCT_OUTSIDE)
             *to = 0;
         else
-            *to = ((const mct_elem *)d->x)[((p.sample * d->height + (uint32_t)row) * d->width + (uint32_t)column) *
-                                               d->channels +
-                                           t.channel];
+            *to = ((const mct_elem *)
+                       d->x)[((p.sample * d->height + (uint32_t)row) * d->width + (uint32_t)column) *
+                                 d->channels +
+                             t.channel];
         mct_pixel_next(&p, d->out_height, d->out_width);
     }
 }
 
 /* Four neighbouring channels of one kernel offset at once. */
-static void gather_four(mct_elem *to, const struct mct_conv2d_weight_gradient *d, struct tap t, struct mct_pixel p,
-                        uint32_t count)
-{
+static void gather_four(mct_elem *to, const struct mct_conv2d_weight_gradient *d, struct tap t,
+                        struct mct_pixel p, uint32_t count) {
     for (; count > 0; count--, to += DEPTH_PER_ITEM) {
         int32_t row = mct_window_input(p.row, t.kh, d->stride_h, d->dilation_h, d->pad_top, d->height);
         int32_t column = mct_window_input(p.column, t.kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
@@ -40,7 +39,8 @@ static void gather_four(mct_elem *to, const struct mct_conv2d_weight_gradient *d
         } else {
             const mct_elem *from =
                 (const mct_elem *)d->x +
-                ((p.sample * d->height + (uint32_t)row) * d->width + (uint32_t)column) * d->channels + t.channel;
+                ((p.sample * d->height + (uint32_t)row) * d->width + (uint32_t)column) * d->channels +
+                t.channel;
             for (uint32_t i = 0; i < DEPTH_PER_ITEM; i++)
                 to[i] = from[i];
         }
@@ -48,8 +48,7 @@ static void gather_four(mct_elem *to, const struct mct_conv2d_weight_gradient *d
     }
 }
 
-void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = args;
     mct_elem *gathered = (mct_elem *)((uint8_t *)d->workspace + worker * d->workspace_stride);
     uint32_t channels = d->channels / d->groups, outputs = d->out_channels / d->groups;
@@ -67,7 +66,8 @@ void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint3
         struct tap taps[DEPTH_PER_ITEM];
         for (uint32_t i = 0; i < wide; i++) {
             uint32_t offset = (k + i) / channels;
-            taps[i] = (struct tap){offset / d->kernel_w, offset % d->kernel_w, group * channels + (k + i) % channels};
+            taps[i] = (struct tap){offset / d->kernel_w, offset % d->kernel_w,
+                                   group * channels + (k + i) % channels};
         }
         bool one_offset = wide == DEPTH_PER_ITEM && k % channels + DEPTH_PER_ITEM <= channels;
         column += group * outputs;

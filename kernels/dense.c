@@ -5,8 +5,7 @@ enum { COLUMNS_PER_ITEM = 8 };
 
 /* Items are blocks of four rows, cut into groups of columns when there are too
  * few of them to keep every worker busy. */
-void MCT_KERNEL(dense)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(dense)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense *d = args;
     const struct mct_finish finish = {d->bias, d->activation, d->lo, d->hi};
     uint32_t row_blocks = mct_ceil_div(d->rows, 4);

@@ -1,4 +1,5 @@
-/* Matrix product, NT form: y[batch][rows][columns] = activation(x[batch][rows][depth] . w[batch][columns][depth] + bias).
+/* Matrix product, NT form: y[batch][rows][columns] = activation(x[batch][rows][depth] .
+ * w[batch][columns][depth] + bias).
  *
  * Also the forward pass and the input gradient of a pointwise convolution, whose rows are pixels. */
 #ifndef MCT_DENSE_H

@@ -3,8 +3,7 @@
 
 enum { COLUMNS_PER_ITEM = 4, DEPTH_PER_ITEM = 32 };
 
-void MCT_KERNEL(dense_weight_gradient)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(dense_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_weight_gradient *d = args;
     uint32_t column_blocks = mct_ceil_div(d->columns, COLUMNS_PER_ITEM);
     uint32_t depth_blocks = mct_ceil_div(d->depth, DEPTH_PER_ITEM);

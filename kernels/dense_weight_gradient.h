@@ -1,4 +1,5 @@
-/* Weight gradient of a dense layer, TN form: acc[batch][columns][depth] += dy[batch][rows][columns]^T . x[batch][rows][depth].
+/* Weight gradient of a dense layer, TN form: acc[batch][columns][depth] += dy[batch][rows][columns]^T .
+ * x[batch][rows][depth].
  *
  * Also the weight gradient of a pointwise convolution, whose rows are pixels. */
 #ifndef MCT_DENSE_WEIGHT_GRADIENT_H

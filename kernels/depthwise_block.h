@@ -16,15 +16,16 @@ struct mct_tap_pair {
 };
 
 enum { MCT_TAP_PAIR_BYTES = 32 };
-_Static_assert(sizeof(struct mct_tap_pair) <= MCT_TAP_PAIR_BYTES, "the planner counts 32 bytes for a pair of taps");
+_Static_assert(sizeof(struct mct_tap_pair) <= MCT_TAP_PAIR_BYTES,
+               "the planner counts 32 bytes for a pair of taps");
 
 struct mct_depthwise_taps {
     struct mct_tap_pair *pairs;
     const mct_elem *zeros; /* [channels] */
 };
 
-MCT_INLINE struct mct_depthwise_taps mct_depthwise_prepare(void *workspace, uint32_t taps, uint32_t channels)
-{
+MCT_INLINE struct mct_depthwise_taps mct_depthwise_prepare(void *workspace, uint32_t taps,
+                                                           uint32_t channels) {
     mct_elem *zeros = (mct_elem *)((uint8_t *)workspace + (taps + 1) / 2 * MCT_TAP_PAIR_BYTES);
     memset(zeros, 0, channels * sizeof(mct_elem));
     return (struct mct_depthwise_taps){workspace, zeros};
@@ -32,8 +33,7 @@ MCT_INLINE struct mct_depthwise_taps mct_depthwise_prepare(void *workspace, uint
 
 /* Puts tap number `tap` where the pixel loop expects it; the taps come in order. */
 MCT_INLINE void mct_depthwise_set(const struct mct_depthwise_taps *t, uint32_t tap, const mct_elem *x,
-                                  const mct_elem *w)
-{
+                                  const mct_elem *w) {
     struct mct_tap_pair *pair = &t->pairs[tap / 2];
     pair->x[tap % 2] = x;
     pair->w[tap % 2] = w;
@@ -44,8 +44,7 @@ MCT_INLINE void mct_depthwise_set(const struct mct_depthwise_taps *t, uint32_t t
 }
 
 MCT_INLINE void mct_depthwise_pixel(mct_elem *y, const struct mct_depthwise_taps *t, uint32_t taps,
-                                    uint32_t channels, const struct mct_finish *finish)
-{
+                                    uint32_t channels, const struct mct_finish *finish) {
     uint32_t pairs = (taps + 1) / 2, c = 0;
     for (; c + 4 <= channels; c += 4) {
         float acc[4] = {0};

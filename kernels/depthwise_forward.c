@@ -3,8 +3,7 @@
 #include "window.h"
 
 /* Items are output pixels. */
-void MCT_KERNEL(depthwise_forward)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(depthwise_forward)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_forward *d = args;
     const struct mct_finish finish = {d->bias, d->activation, d->lo, d->hi};
     uint32_t taps = d->kernel_h * d->kernel_w;
@@ -20,7 +19,8 @@ void MCT_KERNEL(depthwise_forward)(const void *args, uint32_t worker, uint32_t w
         for (uint32_t kh = 0; kh < d->kernel_h; kh++) {
             int32_t row = mct_window_input(p.row, kh, d->stride_h, d->dilation_h, d->pad_top, d->height);
             for (uint32_t kw = 0; kw < d->kernel_w; kw++, tap++, w += d->channels) {
-                int32_t column = mct_window_input(p.column, kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
+                int32_t column =
+                    mct_window_input(p.column, kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
                 bool outside = row == MCT_OUTSIDE || column == MCT_OUTSIDE;
                 mct_depthwise_set(
                     &t, tap,

@@ -3,8 +3,7 @@
 #include "window.h"
 
 /* Items are input pixels. */
-void MCT_KERNEL(depthwise_input_gradient)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(depthwise_input_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_input_gradient *d = args;
     const struct mct_finish finish = {.activation = MCT_NO_ACTIVATION};
     uint32_t taps = d->kernel_h * d->kernel_w;
@@ -25,7 +24,8 @@ void MCT_KERNEL(depthwise_input_gradient)(const void *args, uint32_t worker, uin
                 bool outside = row == MCT_OUTSIDE || column == MCT_OUTSIDE;
                 mct_depthwise_set(
                     &t, tap,
-                    outside ? t.zeros : dy + ((uint32_t)row * d->out_width + (uint32_t)column) * d->channels, w);
+                    outside ? t.zeros : dy + ((uint32_t)row * d->out_width + (uint32_t)column) * d->channels,
+                    w);
             }
         }
         mct_depthwise_pixel((mct_elem *)d->dx + item * d->channels, &t, taps, d->channels, &finish);

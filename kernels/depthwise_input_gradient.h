@@ -1,4 +1,5 @@
-/* Input gradient of a depthwise convolution: dx[batch][height][width][channels] from dy[batch][out_height][out_width][channels].
+/* Input gradient of a depthwise convolution: dx[batch][height][width][channels] from
+ * dy[batch][out_height][out_width][channels].
  *
  * w[kernel_h][kernel_w][channels].  The workspace of each worker: see depthwise_block.h. */
 #ifndef MCT_DEPTHWISE_INPUT_GRADIENT_H

@@ -10,9 +10,8 @@ struct pixel_operands {
 };
 
 /* acc[c] continues with the sum over all output pixels of dy[c] * x[c], `wide` channels from `channel` on. */
-MCT_INLINE void sum_pixels(float *acc, const struct mct_depthwise_weight_gradient *d, uint32_t kh, uint32_t kw,
-                           uint32_t channel, uint32_t wide)
-{
+MCT_INLINE void sum_pixels(float *acc, const struct mct_depthwise_weight_gradient *d, uint32_t kh,
+                           uint32_t kw, uint32_t channel, uint32_t wide) {
     static const mct_elem zeros[CHANNELS_PER_ITEM];
     float sum[CHANNELS_PER_ITEM];
     for (uint32_t c = 0; c < wide; c++)
@@ -23,22 +22,24 @@ MCT_INLINE void sum_pixels(float *acc, const struct mct_depthwise_weight_gradien
         struct pixel_operands pair[2] = {{zeros, zeros}, {zeros, zeros}};
         for (uint32_t j = 0; j < 2 && i + j < pixels; j++, mct_pixel_next(&p, d->out_height, d->out_width)) {
             int32_t row = mct_window_input(p.row, kh, d->stride_h, d->dilation_h, d->pad_top, d->height);
-            int32_t column = mct_window_input(p.column, kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
+            int32_t column =
+                mct_window_input(p.column, kw, d->stride_w, d->dilation_w, d->pad_left, d->width);
             if (row != MCT_OUTSIDE && column != MCT_OUTSIDE)
-                pair[j].x = (const mct_elem *)d->x +
-                            ((p.sample * d->height + (uint32_t)row) * d->width + (uint32_t)column) * d->channels +
-                            channel;
+                pair[j].x =
+                    (const mct_elem *)d->x +
+                    ((p.sample * d->height + (uint32_t)row) * d->width + (uint32_t)column) * d->channels +
+                    channel;
             pair[j].dy = (const mct_elem *)d->dy + (i + j) * d->channels + channel;
         }
         for (uint32_t c = 0; c < wide; c++)
-            sum[c] = mct_dot(sum[c], mct_join(pair[0].x + c, pair[1].x + c), mct_join(pair[0].dy + c, pair[1].dy + c));
+            sum[c] = mct_dot(sum[c], mct_join(pair[0].x + c, pair[1].x + c),
+                             mct_join(pair[0].dy + c, pair[1].dy + c));
     }
     for (uint32_t c = 0; c < wide; c++)
         acc[c] = mct_canonical(sum[c]);
 }
 
-void MCT_KERNEL(depthwise_weight_gradient)(const void *args, uint32_t worker, uint32_t workers)
-{
+void MCT_KERNEL(depthwise_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_weight_gradient *d = args;
     uint32_t blocks = mct_ceil_div(d->channels, CHANNELS_PER_ITEM);
     uint32_t item, last;

@@ -9,35 +9,34 @@
 
 #include "simd/simd.h"
 
-#define MCT_BLOCK(R, C)                                                                                         \
-    MCT_INLINE void mct_block_##R##x##C(float *restrict acc, const mct_elem *restrict a, uint32_t a_stride,     \
-                                        const mct_elem *restrict b, uint32_t b_stride, uint32_t n)              \
-    {                                                                                                           \
-        float sum[(R) * (C)];                                                                                   \
-        mct_pair x[R], y[C];                                                                                    \
-        for (uint32_t i = 0; i < (R) * (C); i++)                                                                \
-            sum[i] = acc[i];                                                                                    \
-        uint32_t k = 0;                                                                                         \
-        for (; k + 2 <= n; k += 2) {                                                                            \
-            for (uint32_t r = 0; r < (R); r++)                                                                  \
-                x[r] = mct_load(a + r * a_stride + k);                                                          \
-            for (uint32_t c = 0; c < (C); c++)                                                                  \
-                y[c] = mct_load(b + c * b_stride + k);                                                          \
-            for (uint32_t r = 0; r < (R); r++)                                                                  \
-                for (uint32_t c = 0; c < (C); c++)                                                              \
-                    sum[r * (C) + c] = mct_dot(sum[r * (C) + c], x[r], y[c]);                                   \
-        }                                                                                                       \
-        if (k < n) {                                                                                            \
-            for (uint32_t r = 0; r < (R); r++)                                                                  \
-                x[r] = mct_load_low(a + r * a_stride + k);                                                      \
-            for (uint32_t c = 0; c < (C); c++)                                                                  \
-                y[c] = mct_load_low(b + c * b_stride + k);                                                      \
-            for (uint32_t r = 0; r < (R); r++)                                                                  \
-                for (uint32_t c = 0; c < (C); c++)                                                              \
-                    sum[r * (C) + c] = mct_dot_low(sum[r * (C) + c], x[r], y[c]);                               \
-        }                                                                                                       \
-        for (uint32_t i = 0; i < (R) * (C); i++)                                                                \
-            acc[i] = sum[i];                                                                                    \
+#define MCT_BLOCK(R, C)                                                                                      \
+    MCT_INLINE void mct_block_##R##x##C(float *restrict acc, const mct_elem *restrict a, uint32_t a_stride,  \
+                                        const mct_elem *restrict b, uint32_t b_stride, uint32_t n) {         \
+        float sum[(R) * (C)];                                                                                \
+        mct_pair x[R], y[C];                                                                                 \
+        for (uint32_t i = 0; i < (R) * (C); i++)                                                             \
+            sum[i] = acc[i];                                                                                 \
+        uint32_t k = 0;                                                                                      \
+        for (; k + 2 <= n; k += 2) {                                                                         \
+            for (uint32_t r = 0; r < (R); r++)                                                               \
+                x[r] = mct_load(a + r * a_stride + k);                                                       \
+            for (uint32_t c = 0; c < (C); c++)                                                               \
+                y[c] = mct_load(b + c * b_stride + k);                                                       \
+            for (uint32_t r = 0; r < (R); r++)                                                               \
+                for (uint32_t c = 0; c < (C); c++)                                                           \
+                    sum[r * (C) + c] = mct_dot(sum[r * (C) + c], x[r], y[c]);                                \
+        }                                                                                                    \
+        if (k < n) {                                                                                         \
+            for (uint32_t r = 0; r < (R); r++)                                                               \
+                x[r] = mct_load_low(a + r * a_stride + k);                                                   \
+            for (uint32_t c = 0; c < (C); c++)                                                               \
+                y[c] = mct_load_low(b + c * b_stride + k);                                                   \
+            for (uint32_t r = 0; r < (R); r++)                                                               \
+                for (uint32_t c = 0; c < (C); c++)                                                           \
+                    sum[r * (C) + c] = mct_dot_low(sum[r * (C) + c], x[r], y[c]);                            \
+        }                                                                                                    \
+        for (uint32_t i = 0; i < (R) * (C); i++)                                                             \
+            acc[i] = sum[i];                                                                                 \
     }
 
 MCT_BLOCK(4, 4)
@@ -52,8 +51,7 @@ struct mct_finish {
     float lo, hi;
 };
 
-MCT_INLINE mct_elem mct_finished(float sum, const struct mct_finish *finish, uint32_t column)
-{
+MCT_INLINE mct_elem mct_finished(float sum, const struct mct_finish *finish, uint32_t column) {
     float v = sum + (finish->bias ? finish->bias[column] : 0.0f);
     return mct_narrow(mct_activate(v, finish->activation, finish->lo, finish->hi));
 }
@@ -61,10 +59,9 @@ MCT_INLINE mct_elem mct_finished(float sum, const struct mct_finish *finish, uin
 /* y[r*y_stride + c] = finish(sum_k a[r][k] * b[c][k]) for r < rows, c in [first, last); rows <= 4.
  *
  * Four rows share each load of b; fewer rows go one at a time. */
-MCT_INLINE void mct_rows_nt(mct_elem *y, uint32_t y_stride, const mct_elem *a, uint32_t a_stride, uint32_t rows,
-                            const mct_elem *b, uint32_t n, uint32_t first, uint32_t last,
-                            const struct mct_finish *finish)
-{
+MCT_INLINE void mct_rows_nt(mct_elem *y, uint32_t y_stride, const mct_elem *a, uint32_t a_stride,
+                            uint32_t rows, const mct_elem *b, uint32_t n, uint32_t first, uint32_t last,
+                            const struct mct_finish *finish) {
     uint32_t c = first;
     if (rows == 4) {
         for (; c + 4 <= last; c += 4) {

@@ -13,8 +13,7 @@
 #define MCT_BLOCK_TN(R, C)                                                                                   \
     MCT_INLINE void mct_block_tn_##R##x##C(float *restrict acc, uint32_t acc_stride,                         \
                                            const mct_elem *restrict a, uint32_t a_stride,                    \
-                                           const mct_elem *restrict b, uint32_t b_stride, uint32_t n)        \
-    {                                                                                                        \
+                                           const mct_elem *restrict b, uint32_t b_stride, uint32_t n) {      \
         float sum[(R) * (C)];                                                                                \
         mct_pair x[R], y[C];                                                                                 \
         for (uint32_t r = 0; r < (R); r++)                                                                   \
@@ -52,9 +51,9 @@ MCT_BLOCK_TN(1, 4)
 MCT_BLOCK_TN(1, 1)
 
 /* The same for rows x columns outputs of any size, in blocks of four by four. */
-MCT_INLINE void mct_rows_tn(float *acc, uint32_t acc_stride, uint32_t rows, uint32_t columns, const mct_elem *a,
-                            uint32_t a_stride, const mct_elem *b, uint32_t b_stride, uint32_t n)
-{
+MCT_INLINE void mct_rows_tn(float *acc, uint32_t acc_stride, uint32_t rows, uint32_t columns,
+                            const mct_elem *a, uint32_t a_stride, const mct_elem *b, uint32_t b_stride,
+                            uint32_t n) {
     uint32_t r = 0;
     for (; r + 4 <= rows; r += 4, acc += 4 * acc_stride) {
         uint32_t c = 0;

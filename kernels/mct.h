@@ -18,8 +18,8 @@
 
 typedef void (*mct_kernel)(const void *args, uint32_t worker, uint32_t workers);
 
-#define MCT_DECLARE(stem)                                                      \
-    void mct_##stem##_f16(const void *args, uint32_t worker, uint32_t workers); \
+#define MCT_DECLARE(stem)                                                                                    \
+    void mct_##stem##_f16(const void *args, uint32_t worker, uint32_t workers);                              \
     void mct_##stem##_f32(const void *args, uint32_t worker, uint32_t workers);
 
 #if defined(MCT_ELEM) && MCT_ELEM == 16
@@ -34,20 +34,18 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memset(void *to, int value, size_t n);
 
 /* This worker's share [first, last) of `items`; shares differ by at most one. */
-MCT_INLINE void mct_split(uint32_t items, uint32_t worker, uint32_t workers, uint32_t *first, uint32_t *last)
-{
+MCT_INLINE void mct_split(uint32_t items, uint32_t worker, uint32_t workers, uint32_t *first,
+                          uint32_t *last) {
     uint32_t share = items / workers, rest = items % workers;
     *first = worker * share + (worker < rest ? worker : rest);
     *last = *first + share + (worker < rest ? 1 : 0);
 }
 
-MCT_INLINE uint32_t mct_min(uint32_t a, uint32_t b)
-{
+MCT_INLINE uint32_t mct_min(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-MCT_INLINE uint32_t mct_ceil_div(uint32_t a, uint32_t b)
-{
+MCT_INLINE uint32_t mct_ceil_div(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
 }
 
@@ -55,8 +53,7 @@ MCT_INLINE uint32_t mct_ceil_div(uint32_t a, uint32_t b)
 enum { MCT_NO_ACTIVATION = 0, MCT_RELU = 1, MCT_CLIP = 2 };
 
 /* NaN passes through. */
-MCT_INLINE float mct_activate(float v, uint32_t activation, float lo, float hi)
-{
+MCT_INLINE float mct_activate(float v, uint32_t activation, float lo, float hi) {
     if (activation == MCT_RELU)
         return v < 0.0f ? 0.0f : v;
     if (activation == MCT_CLIP)

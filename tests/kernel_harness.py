@@ -128,7 +128,7 @@ def run_kernel(call: KernelCall, buffers: Mapping[str, _Buffer], workers: int) -
 
 
 class _Buffer:
-    """Bytes at a 16-byte boundary (NumPy's own) between guard bytes; what is not yet written looks like them."""
+    """Bytes at a 16-byte boundary (NumPy's own) between guard bytes, unwritten ones filled alike."""
 
     def __init__(self, nbytes: int, value: Array | None = None) -> None:
         # under a sanitizer the ends of the allocation itself are the guard

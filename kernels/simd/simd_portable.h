@@ -13,39 +13,32 @@ typedef struct {
     float low, high;
 } mct_pair;
 
-MCT_INLINE float mct_widen(mct_elem v)
-{
+MCT_INLINE float mct_widen(mct_elem v) {
     return (float)v;
 }
 
 /* RISC-V arithmetic returns the canonical NaN; other hosts are made to. */
-MCT_INLINE float mct_canonical(float v)
-{
+MCT_INLINE float mct_canonical(float v) {
     return v != v ? __builtin_nanf("") : v;
 }
 
-MCT_INLINE mct_elem mct_narrow(float v)
-{
+MCT_INLINE mct_elem mct_narrow(float v) {
     return (mct_elem)mct_canonical(v);
 }
 
-MCT_INLINE mct_pair mct_load(const mct_elem *p)
-{
+MCT_INLINE mct_pair mct_load(const mct_elem *p) {
     return (mct_pair){mct_widen(p[0]), mct_widen(p[1])};
 }
 
-MCT_INLINE mct_pair mct_join(const mct_elem *p, const mct_elem *q)
-{
+MCT_INLINE mct_pair mct_join(const mct_elem *p, const mct_elem *q) {
     return (mct_pair){mct_widen(*p), mct_widen(*q)};
 }
 
-MCT_INLINE mct_pair mct_load_low(const mct_elem *p)
-{
+MCT_INLINE mct_pair mct_load_low(const mct_elem *p) {
     return (mct_pair){mct_widen(p[0]), 0.0f};
 }
 
-MCT_INLINE float mct_dot(float acc, mct_pair a, mct_pair b)
-{
+MCT_INLINE float mct_dot(float acc, mct_pair a, mct_pair b) {
 #if MCT_ELEM == 16
     /* products of binary16 are exact in binary32, so one fused step rounds their sum once */
     return acc + __builtin_fmaf(a.high, b.high, a.low * b.low);
@@ -54,8 +47,7 @@ MCT_INLINE float mct_dot(float acc, mct_pair a, mct_pair b)
 #endif
 }
 
-MCT_INLINE float mct_dot_low(float acc, mct_pair a, mct_pair b)
-{
+MCT_INLINE float mct_dot_low(float acc, mct_pair a, mct_pair b) {
     return __builtin_fmaf(a.low, b.low, acc);
 }
 

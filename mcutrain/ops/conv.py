@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 
-from mcutrain.errors import UnsupportedError
 from mcutrain.ir import ITEM_SIZES, Array, Node, Tensor
 from mcutrain.numerics import dot_nt, dot_tn, narrow
 from mcutrain.ops.base import (
@@ -32,6 +31,7 @@ from mcutrain.ops.dense import (
     activation_fields,
     bias_gradient,
     check_bias,
+    computed_weight,
     dense_call,
     dot_rule,
     finish,
@@ -55,10 +55,18 @@ class Conv2d(Op):
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
         x, w = required(node, inputs, 0), required(node, inputs, 1)
-        expect(len(x.shape) == 4 and len(w.shape) == 4, node, f"input {x.shape} or weight {w.shape} is not 2-D")
+        expect(
+            len(x.shape) == 4 and len(w.shape) == 4, node, f"input {x.shape} or weight {w.shape} is not 2-D"
+        )
         group = _group(node)
-        expect(w.shape[3] * group == x.shape[3], node, f"weight {w.shape} in {group} groups does not fit input {x.shape}")
-        expect(w.shape[0] % group == 0, node, f"{w.shape[0]} output channels do not divide into {group} groups")
+        expect(
+            w.shape[3] * group == x.shape[3],
+            node,
+            f"weight {w.shape} in {group} groups does not fit input {x.shape}",
+        )
+        expect(
+            w.shape[0] % group == 0, node, f"{w.shape[0]} output channels do not divide into {group} groups"
+        )
         expect(x.dtype == w.dtype, node, f"input is {x.dtype}, weight {w.dtype}", "report this as a bug")
         check_bias(node, inputs, w.shape[0])
         return [((x.shape[0], *_window(node, x, w).output, w.shape[0]), x.dtype)]
@@ -81,21 +89,22 @@ class Conv2d(Op):
         bias_gradient(node, g, dy)
         if g.needs(w):
             if not g.is_parameter(w):
-                raise UnsupportedError(
-                    f"node '{node.name or node.op}': the weight '{w}' is computed by the model and would need a gradient",
-                    "freeze the layers before it with --train",
-                )
+                raise computed_weight(node, w)
             acc = g.accumulator(w)
             g.emit("Conv2dWeightGradient", [x, dy, acc], window_attrs(node), node=node, out=acc)
         if g.needs(x):
             attrs = {**window_attrs(node), "input_hw": tuple(g.tensor(x).shape[1:3])}
-            g.accumulate(x, g.emit("Conv2dInputGradient", [dy, _transposed_weight(node, g, w)], attrs, node=node))
+            g.accumulate(
+                x, g.emit("Conv2dInputGradient", [dy, _transposed_weight(node, g, w)], attrs, node=node)
+            )
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, w, y = required(node, inputs, 0), required(node, inputs, 1), outputs[0]
         window = _window(node, x, w)
         if window.pointwise and _group(node) == 1:
-            return dense_call(node, inputs, y, batch=1, rows=math.prod(x.shape[:3]), columns=w.shape[0], depth=x.shape[3])
+            return dense_call(
+                node, inputs, y, batch=1, rows=math.prod(x.shape[:3]), columns=w.shape[0], depth=x.shape[3]
+            )
         fields: dict[str, FieldValue] = {
             "x": pointer(x),
             "w": pointer(w),
@@ -135,9 +144,13 @@ class Conv2dInputGradient(Op):
         height, width = node.attrs["input_hw"]
         out = _gradient_window(node, wt.shape).output
         expect(
-            dy.shape[1:] == (*out, shape[4] * group), node, f"gradient {dy.shape} does not fit weight {wt.shape}"
+            dy.shape[1:] == (*out, shape[4] * group),
+            node,
+            f"gradient {dy.shape} does not fit weight {wt.shape}",
         )
-        expect(dy.dtype == wt.dtype, node, f"gradient is {dy.dtype}, weight {wt.dtype}", "report this as a bug")
+        expect(
+            dy.dtype == wt.dtype, node, f"gradient is {dy.dtype}, weight {wt.dtype}", "report this as a bug"
+        )
         return [((dy.shape[0], int(height), int(width), shape[1] * group), dy.dtype)]
 
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:
@@ -193,8 +206,14 @@ class Conv2dWeightGradient(Op):
         x, dy, acc = (required(node, inputs, i) for i in range(3))
         out = (x.shape[0], *_window(node, x, acc).output, acc.shape[0])
         expect(dy.shape == out, node, f"gradient {dy.shape} does not fit input {x.shape}")
-        expect(acc.shape[3] * _group(node) == x.shape[3], node, f"accumulator {acc.shape} does not fit input {x.shape}")
-        expect(acc.dtype == "f32" and x.dtype == dy.dtype, node, "wrong element types", "report this as a bug")
+        expect(
+            acc.shape[3] * _group(node) == x.shape[3],
+            node,
+            f"accumulator {acc.shape} does not fit input {x.shape}",
+        )
+        expect(
+            acc.dtype == "f32" and x.dtype == dy.dtype, node, "wrong element types", "report this as a bug"
+        )
         return [(acc.shape, "f32")]
 
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:
@@ -213,7 +232,9 @@ class Conv2dWeightGradient(Op):
         window = _window(node, x, acc)
         if window.pointwise and _group(node) == 1:
             rows = math.prod(x.shape[:3])
-            return weight_gradient_call(node, inputs, batch=1, rows=rows, columns=acc.shape[0], depth=x.shape[3])
+            return weight_gradient_call(
+                node, inputs, batch=1, rows=rows, columns=acc.shape[0], depth=x.shape[3]
+            )
         fields: dict[str, FieldValue] = {
             "x": pointer(x),
             "dy": pointer(dy),
@@ -251,7 +272,11 @@ def _gradient_window(node: Node, wt: tuple[int, ...]) -> Window:
 
 def _transposed_shape(node: Node, wt: tuple[int, ...]) -> tuple[int, ...]:
     shape = wt if len(wt) == 5 else (1, *wt)
-    expect(len(shape) == 5 and shape[0] == _group(node), node, f"transposed weight {wt} does not have {_group(node)} groups")
+    expect(
+        len(shape) == 5 and shape[0] == _group(node),
+        node,
+        f"transposed weight {wt} does not have {_group(node)} groups",
+    )
     return shape
 
 

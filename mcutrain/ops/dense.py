@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from mcutrain.errors import UnsupportedError
 from mcutrain.ir import Array, Node, Tensor
 from mcutrain.numerics import activate, dot, dot_nt, dot_tn, narrow
 from mcutrain.ops.base import (
@@ -53,7 +55,7 @@ def gradient_before_activation(node: Node, g: GradientBuilder, dy: str) -> str:
     """The gradient of the sum that the node's fused activation was applied to."""
     if node.attrs.get("activation", "none") == "none":
         return dy
-    attrs = {name: node.attrs[name] for name in ("activation", "lo", "hi") if name in node.attrs}
+    attrs: dict[str, Any] = {n: node.attrs[n] for n in ("activation", "lo", "hi") if n in node.attrs}
     return g.emit("ActivationGradient", [dy, node.outputs[0]], attrs, node=node)
 
 
@@ -62,6 +64,14 @@ def bias_gradient(node: Node, g: GradientBuilder, dy: str) -> None:
     bias = optional(node.inputs, 2)
     if bias and g.needs(bias):
         g.emit("BiasGradient", [dy, g.accumulator(bias)], node=node, out=g.accumulator(bias))
+
+
+def computed_weight(node: Node, weight: str) -> UnsupportedError:
+    """The error for a convolution whose weight is not a parameter but would need a gradient."""
+    return UnsupportedError(
+        f"node '{node.name or node.op}': the weight '{weight}' is computed by the model and needs a gradient",
+        "freeze the layers before it with --train",
+    )
 
 
 def check_bias(node: Node, inputs: list[Tensor | None], channels: int) -> None:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from mcutrain.errors import UnsupportedError
 from mcutrain.ir import ITEM_SIZES, Array, Node, Tensor
 from mcutrain.numerics import dot, narrow
 from mcutrain.ops.base import (
@@ -28,6 +27,7 @@ from mcutrain.ops.dense import (
     activation_fields,
     bias_gradient,
     check_bias,
+    computed_weight,
     dot_rule,
     finish,
     gradient_before_activation,
@@ -48,7 +48,9 @@ class DepthwiseConv2d(Op):
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
         x, w = required(node, inputs, 0), required(node, inputs, 1)
-        expect(len(x.shape) == 4 and len(w.shape) == 3, node, f"input {x.shape} or weight {w.shape} is not 2-D")
+        expect(
+            len(x.shape) == 4 and len(w.shape) == 3, node, f"input {x.shape} or weight {w.shape} is not 2-D"
+        )
         expect(x.shape[3] == w.shape[2], node, f"weight {w.shape} does not fit input {x.shape}")
         expect(x.dtype == w.dtype, node, f"input is {x.dtype}, weight {w.dtype}", "report this as a bug")
         check_bias(node, inputs, w.shape[2])
@@ -60,7 +62,7 @@ class DepthwiseConv2d(Op):
         return [finish(node, total, optional(inputs, 2), outputs[0])]
 
     def gradient(self, node: Node, g: GradientBuilder, dys: list[str | None]) -> None:
-        """dw = sum over pixels of dy . x, dx = dy * w reversed, db = sum over pixels of dy; each per channel."""
+        """dw = sum over pixels of dy . x, dx = dy * w reversed, db = sum of dy; each per channel."""
         if dys[0] is None:
             return
         x, w = node.inputs[:2]
@@ -68,10 +70,7 @@ class DepthwiseConv2d(Op):
         bias_gradient(node, g, dy)
         if g.needs(w):
             if not g.is_parameter(w):
-                raise UnsupportedError(
-                    f"node '{node.name or node.op}': the weight '{w}' is computed by the model and would need a gradient",
-                    "freeze the layers before it with --train",
-                )
+                raise computed_weight(node, w)
             acc = g.accumulator(w)
             g.emit("DepthwiseConv2dWeightGradient", [x, dy, acc], window_attrs(node), node=node, out=acc)
         if g.needs(x):
@@ -112,7 +111,11 @@ class DepthwiseConv2dInputGradient(Op):
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
         dy, w = required(node, inputs, 0), required(node, inputs, 1)
         window = _gradient_window(node, w)
-        expect(dy.shape[1:] == (*window.output, w.shape[2]), node, f"gradient {dy.shape} does not fit weight {w.shape}")
+        expect(
+            dy.shape[1:] == (*window.output, w.shape[2]),
+            node,
+            f"gradient {dy.shape} does not fit weight {w.shape}",
+        )
         expect(dy.dtype == w.dtype, node, f"gradient is {dy.dtype}, weight {w.dtype}", "report this as a bug")
         return [((dy.shape[0], window.height, window.width, w.shape[2]), dy.dtype)]
 
@@ -144,7 +147,7 @@ class DepthwiseConv2dInputGradient(Op):
 
 @register
 class DepthwiseConv2dWeightGradient(Op):
-    """``acc[kh, kw, c] += sum of dy[..., c] * x[..., c]`` over (n, h_out, w_out), continuing from the stored acc.
+    """``acc[kh, kw, c] += sum of dy[..., c] * x[..., c]`` over (n, h_out, w_out), from the stored acc on.
 
     x: T [N, H, W, C]; dy: T [N, Ho, Wo, C]; acc: f32 [kh, kw, C], in place.
     attrs: strides, pads, dilations of the convolution.
@@ -153,8 +156,14 @@ class DepthwiseConv2dWeightGradient(Op):
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
         x, dy, acc = (required(node, inputs, i) for i in range(3))
         out = (x.shape[0], *_window(node, x, acc).output, acc.shape[2])
-        expect(dy.shape == out and x.shape[3] == acc.shape[2], node, f"gradient {dy.shape} does not fit input {x.shape}")
-        expect(acc.dtype == "f32" and x.dtype == dy.dtype, node, "wrong element types", "report this as a bug")
+        expect(
+            dy.shape == out and x.shape[3] == acc.shape[2],
+            node,
+            f"gradient {dy.shape} does not fit input {x.shape}",
+        )
+        expect(
+            acc.dtype == "f32" and x.dtype == dy.dtype, node, "wrong element types", "report this as a bug"
+        )
         return [(acc.shape, "f32")]
 
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:

@@ -27,7 +27,7 @@ class Window:
 
     @classmethod
     def of(cls, node: Node, height: int, width: int, kernel: tuple[int, int]) -> Window:
-        """From a node's attributes strides, pads and dilations; raises GraphError where they make no sense."""
+        """From the attributes strides, pads and dilations; raises GraphError where they make no sense."""
         attrs = node.attrs
         window = cls(
             height,
@@ -37,9 +37,17 @@ class Window:
             _four(attrs.get("pads", (0, 0, 0, 0))),
             _two(attrs.get("dilations", (1, 1))),
         )
-        expect(min(*window.strides, *window.dilations, *kernel) >= 1, node, "kernel, strides and dilations must be positive")
+        expect(
+            min(*window.strides, *window.dilations, *kernel) >= 1,
+            node,
+            "kernel, strides and dilations must be positive",
+        )
         expect(min(window.pads) >= 0, node, f"pads {window.pads} are negative")
-        expect(min(window.output) >= 1, node, f"the kernel {kernel} is larger than the padded input {height}x{width}")
+        expect(
+            min(window.output) >= 1,
+            node,
+            f"the kernel {kernel} is larger than the padded input {height}x{width}",
+        )
         return window
 
     @property
@@ -70,7 +78,9 @@ class Window:
 
     def outputs(self, dy: Array) -> Array:
         """dy [N, Ho, Wo, C] -> [kh*kw, N, H, W, C]: what each input pixel meets, zeros off the grid."""
-        met = np.zeros((self.kernel[0] * self.kernel[1], len(dy), self.height, self.width, dy.shape[-1]), dy.dtype)
+        met = np.zeros(
+            (self.kernel[0] * self.kernel[1], len(dy), self.height, self.width, dy.shape[-1]), dy.dtype
+        )
         for tap, (kh, kw) in enumerate(self.offsets()):
             (rows, rows_out), (columns, columns_out) = self._met(0, kh), self._met(1, kw)
             met[tap][:, rows, columns] = dy[:, rows_out, columns_out]
@@ -112,7 +122,9 @@ class Window:
 
 def window_attrs(node: Node) -> dict[str, Any]:
     """The attributes that a window's gradients share with it."""
-    return {name: node.attrs[name] for name in ("strides", "pads", "dilations", "group") if name in node.attrs}
+    return {
+        name: node.attrs[name] for name in ("strides", "pads", "dilations", "group") if name in node.attrs
+    }
 
 
 def _two(values: Any) -> tuple[int, int]:
