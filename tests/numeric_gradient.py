@@ -62,14 +62,14 @@ def check_gradient(
         for at in np.ndindex(want.shape):
             moved = [value.copy() for value in exact]
             moved[index][at] = exact[index][at] + step
-            above = formula(*moved)
+            above = np.array(formula(*moved))
             moved[index][at] = exact[index][at] - step
-            want[at] = ((above - formula(*moved)) / (2 * step) * dy).sum()
+            want[at] = ((above - np.array(formula(*moved))) / (2 * step) * dy).sum()
         assert_close(values[f"{name}.gradient"], want, tolerance)
 
 
 def assert_close(got: Array, want: Array, tolerance: float) -> None:
-    """Equal shapes, and a difference of at most ``tolerance`` times the largest expected magnitude; NaN fails."""
+    """Equal shapes, differences of at most ``tolerance`` times the largest expected magnitude; NaN fails."""
     assert got.shape == want.shape
     difference = np.abs(got.astype(np.float64) - want)
     bound = tolerance * max(1e-30, float(np.abs(want).max()))

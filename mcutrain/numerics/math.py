@@ -11,7 +11,7 @@ function  largest ulp
 exp       0.99
 log       0.84
 tanh      1.34
-sigmoid   SIGULP
+sigmoid   1.48
 ========  ===========
 
 Method: exp reduces by ln 2 in two parts (Cody and Waite, *Software Manual for

@@ -23,7 +23,7 @@ MAX_ULP = 2.0
 
 
 def samples(seed: int) -> np.ndarray:
-    """Every 4001st binary32 number of either sign, NaN and infinities left out, and dense ranges in between."""
+    """Every 4001st finite binary32 number of either sign, and dense ranges in between."""
     bits = np.arange(seed, 0x7F800000, 4001, dtype=np.uint32)
     positive = bits.view(np.float32)
     dense = [np.linspace(a, b, 50_000, dtype=np.float32) for a, b in ((0.5, 2), (0, 12), (80, 110))]

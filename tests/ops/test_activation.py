@@ -46,12 +46,10 @@ def test_kernel_equals_compute(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("op", "attrs", "formula"), CASES)
+@pytest.mark.parametrize(("op", "attrs", "formula"), [case for case in CASES if case[0] != "Negate"])
 def test_gradient_kernel_equals_compute(
     op: str, attrs: dict[str, Any], formula: Callable[[np.ndarray], np.ndarray], dtype: type
 ) -> None:
-    if op == "Negate":
-        pytest.skip("its gradient is itself")
     kind = {"LeakyRelu": "leaky_relu"}.get(op, op.lower())
     for count in (1, 2, 7, 8, 9, 31, 64, 515):
         y = formula(values(count, dtype).astype(np.float64)).astype(dtype)
