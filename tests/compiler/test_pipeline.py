@@ -266,3 +266,20 @@ def test_a_temporary_build_goes_with_its_object(model: Path) -> None:
 def test_train_globs_may_be_one_string(model: Path) -> None:
     build = mcutrain.compile(model, loss="mse", train="first, last*")
     assert build.manifest.options.train == ("first", "last*")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "most"), [("resnet8_ic", 900_000), ("dscnn_kws", 450_000)])
+def test_a_mixed_training_step_fits_a_microcontroller(mlperf_tiny: Path, name: str, most: int) -> None:
+    """Data and arena together; compiling checks that the link map has the planned sizes."""
+    options = Options(precision="mixed", loss="cross-entropy")
+    manifest = lower(mlperf_tiny / f"{name}.onnx", options).manifest
+    assert manifest.data_size + manifest.arena_size <= most
+
+
+@pytest.mark.data
+def test_resnet8_has_the_macs_of_its_paper(mlperf_tiny: Path) -> None:
+    """12.50 M forward, 12.50 M weight gradient, 12.06 M input gradient (none for the first layer)."""
+    manifest = lower(mlperf_tiny / "resnet8_ic.onnx", Options(loss="cross-entropy")).manifest
+    assert sum(layer.macs_forward for layer in manifest.layers) == pytest.approx(12.50e6, rel=1e-3)
+    assert sum(layer.macs_backward for layer in manifest.layers) == pytest.approx(24.56e6, rel=1e-3)
