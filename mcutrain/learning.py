@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, log
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -92,6 +92,7 @@ class Learner:
         self._input = manifest.tensor(infer.inputs[0])
         self._output = manifest.tensor(infer.outputs[0], "infer")
         self._rows = self._input.shape[0] if len(self._input.shape) > 1 else 1
+        self._classes = int(np.prod(self._output.shape)) // self._rows
 
     def __enter__(self) -> Learner:
         return self
@@ -194,7 +195,7 @@ class Learner:
         self._check_hyper(epochs, lr, momentum, weight_decay, batch)
         samples, targets = self._training_set(x, y)
         rng = np.random.Generator(np.random.Philox(seed))
-        watch = _Watch()
+        watch = _Watch(log(self._classes) if self.manifest.options.loss == "cross-entropy" else None)
         good = self.snapshot()
         history: list[EpochEvent] = []
         losses: list[float] = []
@@ -368,7 +369,7 @@ class Learner:
         """Labels as int32, or targets of the output's shape, one a sample; raises DataError."""
         if self.manifest.options.loss == "mse":
             return check_targets(y, len(samples), self._output.shape[1:])
-        return check_labels(y, len(samples), int(np.prod(self._output.shape)) // self._rows)
+        return check_labels(y, len(samples), self._classes)
 
     def _rows_of(self, array: Array | Samples, start: int, tensor: str) -> Array:
         """One device batch from row ``start`` in an input tensor's type; raises DataError on overflow."""
@@ -388,11 +389,20 @@ class Learner:
 
 
 class _Watch:
-    """Notices divergence from the losses and the loss scale."""
+    """Notices divergence from the losses and the loss scale.
 
-    def __init__(self) -> None:
+    A rate far too high explodes within the first window, so that window is
+    judged too: against the very first loss, or what guessing costs if that is
+    more (``guess``, ln of the classes), or 5 first losses for a regression,
+    whose samples differ widely.
+    """
+
+    def __init__(self, guess: float | None) -> None:
+        self._guess = guess
         self._recent: deque[float] = deque(maxlen=_WINDOW)
+        #: what losses are compared with, and whether a whole window has had its say in it
         self._first: float | None = None
+        self._judged = False
         self._skipped = 0
         self._skips = 0
 
@@ -404,12 +414,14 @@ class _Watch:
             return f"the loss is {loss}"
         if self._skips >= _SKIPS and scale <= 1.0:
             return f"{self._skips} steps in a row overflowed at the smallest loss scale"
+        if self._first is None:
+            self._first = max(loss, self._guess) if self._guess is not None else 5.0 * loss
         self._recent.append(loss)
         if len(self._recent) < _WINDOW:
             return ""
         mean = sum(self._recent) / _WINDOW
-        if self._first is None:
-            self._first = mean
+        self._first = min(self._first, mean) if not self._judged else self._first
+        self._judged = True
         limit = 2.0 * self._first + 1.0
         return f"the mean loss rose from {self._first:.3g} to {mean:.3g}" if mean > limit else ""
 

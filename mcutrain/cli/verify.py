@@ -102,7 +102,9 @@ def command(
     )
     rule = find_target(manifest.options.target).dot
     if report.equal:
-        output().print(f"[green]✓[/] {report.steps} steps bit-equal: {compared}")
+        output().print(
+            f"[green]✓[/] {report.steps} {'step' if report.steps == 1 else 'steps'} bit-equal: {compared}"
+        )
         output().print(
             f"  accumulation: {', '.join(sorted(report.rules)) or 'none'}; dot product rule: {rule}"
         )
