@@ -23,7 +23,7 @@ def command(build: Path, gdb: str) -> None:
 
     Simulator targets need none of this: the other commands start them.
     """
-    from mcutrain.device.gdb import flash
+    from mcutrain.device.flash import flash
 
     opened = open_build(build)
     with progress() as bar:

@@ -223,7 +223,7 @@ class _Run:
         listing = table("parameter", "gradient/weight, first epoch>", "last epoch>")
         first, last = self.history[0].ratios, self.history[-1].ratios
         for name, ratio in first.items():
-            listing.add_row(name, f"{ratio:.2e}", f"{last.get(name, float('nan')):.2e}")
+            listing.add_row(name, _ratio(ratio), _ratio(last[name]))
         return listing
 
     def as_json(self, out: Path) -> dict[str, Any]:
@@ -243,6 +243,11 @@ class _Run:
                 for event in self.history
             ],
         }
+
+
+def _ratio(ratio: float) -> str:
+    """A ratio for the table; fresh biases are all zero, and nothing compares with that."""
+    return f"{ratio:.2e}" if ratio < 1e20 else "(zero weights)"
 
 
 def _describe(evaluation: Evaluation) -> str:
