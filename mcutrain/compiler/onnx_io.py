@@ -84,8 +84,9 @@ def _translate(proto: onnx.ModelProto) -> Graph:
     entry = ctx.graph.add_tensor(Tensor("input", shape, "f32", "input"))
     ctx.graph.inputs = [entry.name]
     ctx.values[given.name] = entry
-    for index, node_proto in enumerate(_needed(proto, wanted.name)):
-        _translate_node(ctx, OnnxNode(node_proto, index))
+    nodes, needed = _needed(proto, wanted.name)
+    for index, node_proto in enumerate(nodes):
+        _translate_node(ctx, OnnxNode(node_proto, index, needed))
     result = ctx.values.get(wanted.name)
     if not isinstance(result, Tensor):
         raise UnsupportedError(f"output '{wanted.name}' does not depend on the input", "correct the model")
@@ -96,14 +97,14 @@ def _translate(proto: onnx.ModelProto) -> Graph:
     return prune(ctx.graph)
 
 
-def _needed(proto: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
-    """The nodes the output depends on, in the model's order."""
+def _needed(proto: onnx.ModelProto, output: str) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes the output depends on, in the model's order, and the names of all it needs."""
     wanted, kept = {output}, []
     for node in reversed(proto.graph.node):
         if not wanted.isdisjoint(node.output):
             kept.append(node)
             wanted.update(node.input)
-    return kept[::-1]
+    return kept[::-1], wanted
 
 
 def _translate_node(ctx: Importer, node: OnnxNode) -> None:
@@ -116,6 +117,9 @@ def _translate_node(ctx: Importer, node: OnnxNode) -> None:
                 "this operator is not supported",
                 _REMEDIES.get(node.op, f"replace it; supported are {', '.join(supported_operators())}"),
             )
+        if any(node.outputs[1:]):
+            what = f"its output '{next(filter(None, node.outputs[1:]))}' is not supported"
+            raise node.unsupported(what, "use its first output only, or export the model in inference mode")
         handler(ctx, node)
     except McutrainError:
         raise

@@ -29,7 +29,7 @@ def model(
     opset: int = 17,
     output: str = "y",
 ) -> onnx.ModelProto:
-    """A model from input 'x' of ``shape`` to ``output``; arrays keep their types, other numbers are float32."""
+    """A model from input 'x' of ``shape`` to ``output``; arrays keep their types, numbers are float32."""
     tensors = []
     for name, value in (weights or {}).items():
         array = value if isinstance(value, np.ndarray) else np.asarray(value, np.float32)
@@ -41,7 +41,10 @@ def model(
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
         tensors,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    proto.graph.output[0].type.tensor_type.shape.SetInParent()  # where nothing is inferred
+    return proto
 
 
 def normal(*shape: int, seed: int = 0) -> Array:

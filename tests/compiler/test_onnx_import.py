@@ -106,6 +106,8 @@ POOLS: list[tuple[str, dict[str, Any]]] = [
         {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
     )
     for extra in (({"dilations": [2, 1]}, {}) if op == "MaxPool" else ({"count_include_pad": 1}, {}))
+    # ONNX Runtime leaves the dilation out of SAME padding, against the standard
+    if not ("auto_pad" in more and "dilations" in extra)
 ]
 
 
@@ -128,7 +130,7 @@ def test_global_pooling_and_means(shape: list[int]) -> None:
             check(proto)
 
 
-@pytest.mark.parametrize("trans", itertools.product((0, 1), (0, 1)), ids=str)
+@pytest.mark.parametrize("trans", [(0, 0), (0, 1), (1, 0), (1, 1)], ids=str)
 @pytest.mark.parametrize("c", [None, (), (1,), (3,), (1, 3), (2, 1), (2, 3)], ids=str)
 def test_gemm(trans: tuple[int, int], c: tuple[int, ...] | None) -> None:
     for alpha, beta in ((1.0, 1.0), (0.5, 2.0), (1.0, 0.0)):
@@ -232,7 +234,8 @@ def test_softmax(op: str, opset: int) -> None:
 def test_softmax_over_channels_after_a_convolution() -> None:
     nodes = [node("Conv", "x w", "a"), node("Softmax", "a", "b", axis=1), node("Conv", "b v", "y")]
     imported = check(model([1, 2, 7, 8], nodes, {"w": normal(4, 2, 3, 3), "v": normal(4, 4, 2, 2)}))
-    assert imported.graph.nodes[2].attrs["axis"] == 3
+    (softmax,) = (n for n in imported.graph.nodes if n.op == "Softmax")
+    assert softmax.attrs["axis"] == 3
     assert operators(imported).count("Transpose") == 2
 
 

@@ -14,11 +14,12 @@ from mcutrain.ir import Array, LayoutStep, Origin
 LARGEST_CONSTANT = 1 << 26
 
 _FOLDABLE_NAMES = """
-    Abs Add And BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Cos DequantizeLinear Div
-    Equal Exp Expand Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity Less
-    LessOrEqual Log MatMul Max Mean Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax
-    ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round ScatterElements ScatterND Sigmoid Sign Sin Slice
-    Softmax Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor
+    Abs Add And BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Cos
+    DequantizeLinear Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND Gemm Greater
+    GreaterOrEqual Identity Less LessOrEqual Log MatMul Max Mean Min Mod Mul Neg NonZero Not OneHot Or
+    Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round
+    ScatterElements ScatterND Sigmoid Sign Sin Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile TopK
+    Transpose Trilu Unsqueeze Where Xor
 """
 _FOLDABLE = frozenset(_FOLDABLE_NAMES.split())
 #: Operators that the evaluator knows only from a later opset, which means the same.
@@ -123,7 +124,7 @@ def _evaluate(ctx: Importer, node: OnnxNode, feeds: dict[str, Array]) -> list[Ar
         for name, array in feeds.items()
     ]
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.outputs if name
+        helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.proto.output if name
     ]
     version = max(ctx.opset, _EVALUATED_FROM.get(node.op, 0))
     graph = helper.make_graph([node.proto], "constant", inputs, outputs)
@@ -136,7 +137,7 @@ def _evaluate(ctx: Importer, node: OnnxNode, feeds: dict[str, Array]) -> list[Ar
             f"it cannot be evaluated: {str(e).splitlines()[0] if str(e) else type(e).__name__}"
         ) from e
     arrays = iter(results)
-    found = [np.asarray(next(arrays)) if name else np.zeros(()) for name in node.outputs]
+    found = [np.asarray(next(arrays)) if name else np.zeros(()) for name in node.proto.output]
     for array in found:
         node.require(
             array.dtype.kind in "fiub" or array.dtype.kind == "V", f"it computes values of type {array.dtype}"

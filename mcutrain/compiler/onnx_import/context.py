@@ -7,7 +7,7 @@ to a :class:`Static` value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,14 +37,17 @@ class Static:
 
 
 class OnnxNode:
-    """One node of the model: attributes by name, a label for messages."""
+    """One node of the model: attributes by name, a label for messages.
 
-    def __init__(self, proto: onnx.NodeProto, index: int) -> None:
+    ``outputs`` that are not among the ``needed`` names count as absent.
+    """
+
+    def __init__(self, proto: onnx.NodeProto, index: int, needed: Collection[str]) -> None:
         self.proto = proto
         self.op = proto.op_type
         self.name = proto.name or next((o for o in proto.output if o), f"#{index}")
         self.inputs = list(proto.input)
-        self.outputs = list(proto.output)
+        self.outputs = [name if name in needed else "" for name in proto.output]
         self.attrs = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
 
     def has(self, index: int) -> bool:

@@ -34,7 +34,7 @@ def batch_normalization(ctx: Importer, node: OnnxNode) -> None:
     """With the statistics of the model, frozen; :mod:`mcutrain.compiler.passes.fold` folds it away."""
     shape = ctx.shape(node, 0)
     node.require(len(shape) >= 2, "its input has no channel axis")
-    if node.attr("training_mode", 0) or any(node.outputs[1:]):
+    if node.attr("training_mode", 0):
         raise node.unsupported(
             "attribute 'training_mode': batch statistics are not supported",
             "export the model in inference mode",

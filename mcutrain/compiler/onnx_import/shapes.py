@@ -17,10 +17,6 @@ def identity(ctx: Importer, node: OnnxNode) -> None:
 @handles("Dropout")
 def dropout(ctx: Importer, node: OnnxNode) -> None:
     """Identity: training on the device is without dropout."""
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise node.unsupported(
-            "its second output, the mask, is not supported", "export the model in inference mode"
-        )
     if node.has(2) and ctx.static(node, 2, "training mode").any():
         raise node.unsupported("input 'training_mode' is true", "export the model in inference mode")
     ctx.bind(node, ctx.tensor(node, 0))
@@ -63,8 +59,7 @@ def _reshaped(node: OnnxNode, shape: Shape, wanted: Shape) -> Shape:
     node.require(target.count(-1) <= 1 and min(target, default=1) >= -1, f"its shape is {wanted}")
     known = math.prod(d for d in target if d != -1)
     total = math.prod(shape)
-    node.require(known > 0 and total % known == 0, f"{shape} cannot become {wanted}")
-    target = [total // known if d == -1 else d for d in target]
+    target = [total // known if d == -1 and known else d for d in target]
     node.require(
         math.prod(target) == total,
         f"{shape} cannot become {wanted}: the batch is 1, and a fixed batch in the shape must be too",

@@ -157,10 +157,6 @@ def conv(ctx: Importer, node: OnnxNode) -> None:
 def pool(ctx: Importer, node: OnnxNode) -> None:
     shape = image_shape(ctx, node)
     rank = len(shape)
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise node.unsupported(
-            "its second output, the indices, is not supported", "use only the pooled values"
-        )
     kernel = _list(node, "kernel_shape", rank - 2, ())
     w = windows(node, shape[2:], kernel)
     _expect_data_in_windows(node, shape, w)

@@ -42,6 +42,7 @@ class _Sweep:
         self.result = Graph(graph.name, inputs=list(graph.inputs))
         self.views: dict[str, View] = {}
         self.made: dict[View, str] = {}
+        self.readers = graph.consumers()
         self.uses = Counter(name for node in graph.nodes for name in node.inputs)
         self.uses.update(graph.outputs)
 
@@ -135,7 +136,19 @@ class _Sweep:
         self.views[node.outputs[0]] = view.on(out)
 
     def pad(self, node: Node) -> None:
+        """In the layout of its input, or the one that all its users turn it to (a convolution, mostly)."""
         view = self.views[node.inputs[0]]
+        users = self.readers[node.outputs[0]]
+        wanted = {tuple(n.attrs["perm"]) if n.op == "Transpose" else () for n in users}
+        if (
+            not view.steps
+            and len(wanted) == 1
+            and () not in wanted
+            and node.outputs[0] not in self.source.outputs
+        ):
+            (permutation,) = wanted
+            turned = self.result.tensors[self.place(view.transpose(permutation), node.source)]
+            view = View.of(turned).transpose(inverse(permutation))
         axes = view.axes()
         padded = [i for i in range(len(view.shape)) if node.attrs["begin"][i] or node.attrs["end"][i]]
         if axes is None or not all(axis in axes and view.shape[axis] != 1 for axis in padded):
