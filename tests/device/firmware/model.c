@@ -12,6 +12,9 @@ static void count(const void *args, uint32_t worker, uint32_t workers) {
     const struct table *t = args;
     (void)workers;
     t->counts[worker] += 1;
+#ifdef CRASH
+    *(volatile uint32_t *)0x40 = 1;
+#endif
 }
 
 /* y = 2 x + 1 */

@@ -1,0 +1,113 @@
+"""Any bytes at all for the firmware: it survives, without a sanitizer's complaint, and then answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import handmade
+import numpy as np
+import pytest
+
+from mcutrain.device.framing import Command, Frame, encode
+from mcutrain.device.session import Session
+from mcutrain.device.transport import Transport
+from mcutrain.simulators import native
+
+NUMBERS = np.arange(1024, dtype=np.float32).reshape(32, 32)
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = handmade.sanitizing_compiler()
+    if not compiler:
+        pytest.skip("no gcc or clang: zig cc has no address sanitizer")
+    flags = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    return handmade.build("native", tmp_path_factory.mktemp("sanitized") / "firmware", flags, compiler)
+
+
+def answers(transport: Transport) -> None:
+    """The device greets, computes and says goodbye as if nothing had been."""
+    session = Session(transport, handmade.manifest())
+    session.write({"counts": np.zeros(8, np.int32)})
+    outputs = session.run("step", {"x": NUMBERS}, ["y", "counts"])
+    np.testing.assert_array_equal(outputs["y"], NUMBERS * 2 + 1)
+    np.testing.assert_array_equal(outputs["counts"], np.ones(8, np.int32))
+    session.close()
+
+
+def numbers(chance: random.Random, count: int) -> bytes:
+    """32-bit numbers that are often small, on a limit or huge."""
+    choices = (
+        0,
+        1,
+        2,
+        8,
+        4095,
+        4096,
+        4097,
+        1 << 20,
+        (1 << 20) + 1,
+        0x7FFFFFFF,
+        0x80000000,
+        0xFFFFFFF0,
+        0xFFFFFFFF,
+    )
+    return b"".join(chance.choice(choices).to_bytes(4, "little") for _ in range(count))
+
+
+def piece(chance: random.Random) -> bytes:
+    """Noise, or a frame: good, with a nonsensical body, or damaged."""
+    kind = chance.randrange(5)
+    if kind == 0:
+        return chance.randbytes(chance.randrange(400))
+    if kind == 1:
+        return bytes(chance.randrange(400))
+    body = numbers(chance, chance.randrange(12)) + chance.randbytes(chance.randrange(60))
+    command = chance.choice([*range(7), 0x7E, 0x7F, 0x80, 0xFF])
+    if command == Command.BYE:  # it would end, as it should
+        command = Command.RUN
+    wire = bytearray(
+        encode(Frame(command, chance.randrange(1 << 32), body, version=chance.choice([0, 1, 1, 1])))
+    )
+    if kind == 2:
+        for _ in range(chance.randrange(1, 4)):
+            wire[chance.randrange(len(wire))] = chance.randrange(256)
+    if kind == 3:
+        del wire[chance.randrange(len(wire)) :]
+    return bytes(wire)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_firmware_with_sanitizers(sanitized: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    transport = native.start(sanitized)
+    for _ in range(400):
+        transport.write(piece(chance), 5)
+        transport.read(0)
+    answers(transport)
+    assert transport.process.log() == ""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("qemu", marks=pytest.mark.qemu), pytest.param("qemu-uart", marks=pytest.mark.qemu)]
+)
+def test_firmware_on_qemu(link: Callable[[str], Transport], name: str) -> None:
+    chance = random.Random(99)
+    transport = link(name)
+    for _ in range(100):
+        transport.write(piece(chance), 5)
+        transport.read(0)
+    answers(transport)
+
+
+def test_whole_sessions_with_sanitizers(sanitized: Path) -> None:
+    transport = native.start(sanitized)
+    with Session(transport, handmade.manifest()) as session:
+        big = np.arange(50_000, dtype=np.float32)
+        session.write({"big": big, "half": np.ones((3, 5), np.float16)})
+        np.testing.assert_array_equal(session.read(["big"])["big"], big)
+        for _ in range(3):
+            session.run("slow")
+    answers(native.start(sanitized))
