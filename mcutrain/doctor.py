@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mcutrain.compiler.toolchain import find_compiler
 from mcutrain.errors import McutrainError
+from mcutrain.simulators import gvsoc
 from mcutrain.targets import list_targets
 
 
@@ -40,7 +41,7 @@ def examine() -> Iterator[Finding]:
         "qemu-system-riscv32",
         "sudo apt-get install qemu-system-misc (Fedora: qemu-system-riscv; macOS: brew install qemu)",
     )
-    yield _program("GVSoC", "gvsoc", "build it from https://github.com/gvsoc/gvsoc and put it on PATH")
+    yield _gvsoc()
     yield _serial_ports()
     yield _package("ONNX Runtime", "onnxruntime", "pip install onnxruntime (scores trained.onnx elsewhere)")
     yield _package("scikit-learn", "sklearn", "pip install 'mcutrain[data]' (for --data digits)")
@@ -78,6 +79,16 @@ def _program(name: str, executable: str, remedy: str) -> Finding:
         return Finding(name, False, f"{executable} is not on PATH", remedy)
     lines = (_output([path, "--version"], seconds=20) or "").splitlines()
     return Finding(name, True, f"{lines[0]}, {path}" if lines else path)
+
+
+def _gvsoc() -> Finding:
+    """GVSoC counts when it has PULP's target and runs a few instructions on it."""
+    try:
+        program = gvsoc.find()
+        gvsoc.probe(program)
+    except McutrainError as error:
+        return Finding("GVSoC", False, error.reason, error.remedy)
+    return Finding("GVSoC", True, f"runs {gvsoc.TARGET}, {program}")
 
 
 def _serial_ports() -> Finding:

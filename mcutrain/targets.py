@@ -42,7 +42,7 @@ _KEYS: dict[str, dict[str, type]] = {
         "executable": str,
     },
 }
-_SIMULATORS = ("", "native", "qemu")
+_SIMULATORS = ("", "native", "qemu", "gvsoc")
 _LINKS = ("pipe", "semihosting", "uart")
 
 
@@ -147,7 +147,10 @@ def _load(folder: Path, name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any
 
 def _check(path: Path, table: dict[str, Any]) -> None:
     """Refuse unknown keys and wrong types, naming them."""
-    tables: dict[str, Any] = {"": table, **{key: table[key] for key in ("memory", "compiler") if key in table}}
+    tables: dict[str, Any] = {
+        "": table,
+        **{key: table[key] for key in ("memory", "compiler") if key in table},
+    }
     for section, entries in tables.items():
         allowed = _KEYS[section]
         for key, value in entries.items() if isinstance(entries, dict) else ():

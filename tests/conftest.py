@@ -10,6 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from mcutrain.errors import SimulatorError
+from mcutrain.simulators import gvsoc
+
 PROJECT = Path(__file__).resolve().parent.parent
 MLPERF_TINY = PROJECT.parent / "shared" / "data" / "mlperf_tiny"
 
@@ -18,8 +21,11 @@ def _missing(marker: str) -> str:
     """The reason why tests with this marker cannot run here, or the empty string."""
     if marker == "qemu" and shutil.which("qemu-system-riscv32") is None:
         return "qemu-system-riscv32 is not installed (Debian: apt-get install qemu-system-misc)"
-    if marker == "gvsoc" and shutil.which("gvsoc") is None:
-        return "gvsoc is not installed"
+    if marker == "gvsoc":
+        try:
+            gvsoc.probe(gvsoc.find())
+        except SimulatorError as error:
+            return error.reason
     if marker == "data" and not MLPERF_TINY.is_dir():
         return "the MLPerf Tiny models and data are not beside the project (../shared/data/mlperf_tiny)"
     return ""
@@ -27,11 +33,11 @@ def _missing(marker: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for marker in ("qemu", "gvsoc", "data"):
-        reason = _missing(marker)
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        reason = _missing(marker) if marked else ""
         if reason:
-            for item in items:
-                if item.get_closest_marker(marker):
-                    item.add_marker(pytest.mark.skip(reason=reason))
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

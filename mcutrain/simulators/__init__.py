@@ -26,4 +26,8 @@ def start(target: Target, firmware: Path) -> Transport:
         from mcutrain.simulators import qemu
 
         return qemu.start(firmware, target.link)
+    if target.simulator == "gvsoc":
+        from mcutrain.simulators import gvsoc
+
+        return gvsoc.start(firmware)
     raise OptionError(f"target '{target.name}' has no simulator", "name the board's port with --port")
