@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def fresh_model(path: Path, seed: int = 1) -> None:
 
 def show(event: Event) -> None:
     """A counter within the epoch."""
-    if isinstance(event, StepEvent) and event.step % 20 == 0:
-        print(f"\r  step {event.step} of {event.steps}", end="", flush=True)
+    if isinstance(event, StepEvent) and sys.stdout.isatty():
+        print(f"  step {event.step} of {event.steps}", end="\r", flush=True)
 
 
 def main() -> None:
@@ -109,11 +110,11 @@ def main() -> None:
     with build.session() as device:
         before = device.evaluate(x_test, y_test)
         print(f"Training on {len(x)} digits, on the device ({options.target}):")
-        for epoch in range(1, options.epochs + 1):
+        for epoch in range(options.epochs):
             # The last epoch takes small steps, which settles what the others found.
-            rate = options.lr if epoch < options.epochs else options.lr / 5
+            rate = options.lr / 5 if epoch == options.epochs - 1 else options.lr
             run = device.train(x, y, lr=rate, momentum=0.9, batch=8, seed=epoch, on_event=show)
-            print(f"\r  epoch {epoch} of {options.epochs}: mean loss {run.epochs[0].loss:.4f}", flush=True)
+            print(f"  epoch {epoch + 1} of {options.epochs}: mean loss {run.epochs[0].loss:.4f}", flush=True)
         after = device.evaluate(x_test, y_test)
         build.save_onnx(options.out, device.weights())
 
