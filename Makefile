@@ -19,6 +19,11 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
+# Whole training runs on firmware that GCC built with its address and undefined-behaviour sanitizers.
+sanitize: $(READY)
+	MCUTRAIN_CC=gcc MCUTRAIN_CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+	  $(BIN)/python -m pytest -q -n $(JOBS) tests/cli/test_cli_commands.py
+
 # The wheel carries kernels, templates and boards: build it, and use it from a fresh environment.
 wheel-check: $(READY)
 	.ci/wheel-check $(BIN)/python
