@@ -114,12 +114,13 @@ def fold_batch_norms(
     folded: list[FoldedBatchNorm] = []
     for name in [node.outputs[0] for node in result.nodes if node.op == "BatchNormalization"]:
         norm = result.producers()[name]
-        scale, shift = _affine(result, norm)
         layer = _layer_before(result, norm)
-        if layer is None:
-            _as_mul_and_add(result, norm, scale, shift)
-        else:
-            folded.append(_into(result, norm, layer, scale, shift, new_bias_name))
+        with np.errstate(all="ignore"):  # the importer refuses what is not finite, by name
+            scale, shift = _affine(result, norm)
+            if layer is None:
+                _as_mul_and_add(result, norm, scale, shift)
+            else:
+                folded.append(_into(result, norm, layer, scale, shift, new_bias_name))
     return result, folded
 
 
