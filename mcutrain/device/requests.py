@@ -169,7 +169,8 @@ def _checked(frame: Frame, name: str) -> bytes:
             "open a new session and push the last good weights",
         )
     if frame.status:
-        command = Command(frame.command & ~RESPONSE).name
+        number = frame.command & ~RESPONSE
+        command = next((known.name for known in Command if known == number), f"command {number}")
         reason = frame.body.decode("ascii", "replace")
         raise DeviceError(
             f"{name} refused {command}: {reason} (status {frame.status})", "report this as a bug"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mcutrain.device.framing import Command, Frame, encode
+from mcutrain.device.requests import Requester
 from mcutrain.device.session import Session
 from mcutrain.device.transport import Transport
 from mcutrain.simulators import native
@@ -57,19 +58,48 @@ def numbers(chance: random.Random, count: int) -> bytes:
     return b"".join(chance.choice(choices).to_bytes(4, "little") for _ in range(count))
 
 
+def ranges(chance: random.Random, with_data: bool) -> bytes:
+    """Reads or writes about the ends of regions; sometimes cut off."""
+    body = b""
+    for _ in range(chance.randrange(1, 4)):
+        region = chance.choice((0, 0, 1, 1, 2))
+        size = (4096, 1 << 20, 64)[region]
+        offset = max(0, size + chance.randrange(-40, 20))
+        length = chance.choice((0, 1, chance.randrange(64), size - offset & 0xFF, 0xFFFFFFFF - offset))
+        body += b"".join(number.to_bytes(4, "little") for number in (region, offset, length))
+        if with_data:
+            body += chance.randbytes(chance.choice((length % 100, length % 100, 3)))
+    return body[: len(body) - chance.choice((0, 0, 0, 1, 7))]
+
+
+def command(chance: random.Random) -> tuple[int, bytes]:
+    """A request that is almost right."""
+    kind = chance.choice((Command.READ, Command.WRITE, Command.RUN))
+    if kind == Command.READ:
+        return kind, ranges(chance, False)
+    count = chance.randrange(4).to_bytes(4, "little")
+    if kind == Command.WRITE:
+        return kind, count + ranges(chance, True)
+    calls = b"".join(chance.randrange(3).to_bytes(4, "little") for _ in range(3))
+    return kind, calls + count + ranges(chance, True) + ranges(chance, False)
+
+
 def piece(chance: random.Random) -> bytes:
     """Noise, or a frame: good, with a nonsensical body, or damaged."""
+    if chance.random() < 0.5:
+        kind, body = command(chance)
+        return encode(Frame(kind, chance.randrange(1 << 32), body))
     kind = chance.randrange(5)
     if kind == 0:
         return chance.randbytes(chance.randrange(400))
     if kind == 1:
         return bytes(chance.randrange(400))
     body = numbers(chance, chance.randrange(12)) + chance.randbytes(chance.randrange(60))
-    command = chance.choice([*range(7), 0x7E, 0x7F, 0x80, 0xFF])
-    if command == Command.BYE:  # it would end, as it should
-        command = Command.RUN
+    number = chance.choice([*range(7), 0x7E, 0x7F, 0x80, 0xFF])
+    if number == Command.BYE:  # it would end, as it should
+        number = Command.RUN
     wire = bytearray(
-        encode(Frame(command, chance.randrange(1 << 32), body, version=chance.choice([0, 1, 1, 1])))
+        encode(Frame(number, chance.randrange(1 << 32), body, version=chance.choice([0, 1, 1, 1])))
     )
     if kind == 2:
         for _ in range(chance.randrange(1, 4)):
@@ -83,6 +113,7 @@ def piece(chance: random.Random) -> bytes:
 def test_firmware_with_sanitizers(sanitized: Path, seed: int) -> None:
     chance = random.Random(seed)
     transport = native.start(sanitized)
+    Requester(transport).hello()
     for _ in range(400):
         transport.write(piece(chance), 5)
         transport.read(0)

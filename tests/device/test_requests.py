@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import random
 import socket
@@ -18,7 +19,7 @@ from mcutrain.device.framing import RESPONSE, Command, Decoder, Frame, encode
 from mcutrain.device.requests import Requester
 from mcutrain.device.session import Session
 from mcutrain.device.transport import DescriptorTransport, Transport
-from mcutrain.errors import LinkError
+from mcutrain.errors import DeviceError, LinkError
 
 NUMBERS = np.arange(1024, dtype=np.float32).reshape(32, 32)
 
@@ -239,6 +240,52 @@ def test_a_device_that_takes_no_bytes_is_given_up_in_time() -> None:
     assert time.monotonic() - start < 2
     transport.close()
     os.close(slave)
+
+
+class Unknown(enum.IntEnum):
+    NINE = 9
+
+
+def words(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(4, "little") for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "message"),
+    [
+        (Unknown.NINE, b"", "no such command"),
+        (Command.HELLO, b"abc", "HELLO is cut off"),
+        (Command.READ, words(0, 0, 4)[:-1], "a read is cut off"),
+        (Command.READ, words(0, 4096, 1), "a read is outside its region"),
+        (Command.READ, words(0, 0xFFFFFFFF, 2), "a read is outside its region"),
+        (Command.READ, words(1, 1, 1 << 20), "a read is outside its region"),
+        (Command.READ, words(2, 0, 1), "a read is outside its region"),
+        (Command.READ, words(1, 0, 60_000) * 2, "longer than a frame's body"),
+        (Command.WRITE, b"\1", "WRITE is cut off"),
+        (Command.WRITE, words(1, 0, 0), "a write is longer than its frame"),
+        (Command.WRITE, words(1, 0, 0, 8) + b"1234567", "a write is longer than its frame"),
+        (Command.WRITE, words(1, 0, 0, 0xFFFFFFF8) + b"12345678", "a write is longer than its frame"),
+        (Command.WRITE, words(2, 0, 0, 1) + b"1", "a write is longer than its frame"),
+        (Command.WRITE, words(1, 0, 4092, 8) + b"12345678", "a write is outside its region"),
+        (Command.RUN, words(0, 0, 0), "RUN is cut off"),
+        (Command.RUN, words(2, 0, 0, 0), "no such Program"),
+        (Command.RUN, words(0, 0, 3, 0), "no such kernel calls"),
+        (Command.RUN, words(0, 2, 1, 0), "no such kernel calls"),
+        (Command.RUN, words(0, 0, 2, 1, 1, 0, 4), "a write is longer than its frame"),
+        (Command.RUN, words(0, 0, 2, 1, 1, 0, 4, 7, 1, 0), "a read is cut off"),
+        (Command.RUN, words(0, 0, 2, 1, 1, 0, 4, 7, 1, 1 << 20, 1), "a read is outside its region"),
+    ],
+)
+def test_malformed_requests_are_refused_whole(
+    native: Session, command: Command, body: bytes, message: str
+) -> None:
+    """By name, and without doing part of them."""
+    native.write({"counts": np.full(8, 5, np.int32)})
+    head = native.read(["head"])["head"]
+    with pytest.raises(DeviceError, match=message):
+        native._requests.request(command, body)
+    np.testing.assert_array_equal(native.read(["counts"])["counts"], np.full(8, 5, np.int32))
+    np.testing.assert_array_equal(native.read(["head"])["head"], head)
 
 
 def test_the_real_device_refuses_another_version(link: Callable[[str], Transport]) -> None:
