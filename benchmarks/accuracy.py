@@ -1,6 +1,6 @@
 """Accuracy of training on real data, mixed against fp32, on the native target.
 
-    python benchmarks/accuracy.py [dscnn-finetune] [resnet8-finetune] [dscnn-fresh]
+python benchmarks/accuracy.py [dscnn-finetune] [resnet8-finetune] [dscnn-fresh]
 """
 
 from __future__ import annotations
@@ -33,11 +33,18 @@ class Recipe:
 
 
 RECIPES = {
-    "dscnn-finetune": Recipe("dscnn", epochs=6, lr=0.001, batch=10, schedule=(1.0, 0.3)),
+    "dscnn-finetune": Recipe("dscnn", epochs=6, lr=0.0005, batch=10, schedule=(1.0, 0.3)),
     "resnet8-finetune": Recipe(
-        "resnet8", epochs=6, lr=0.001, batch=16, train=("conv7", "conv8", "conv9", "dense*"), schedule=(1.0, 0.3)
+        "resnet8",
+        epochs=6,
+        lr=0.001,
+        batch=16,
+        train=("conv7", "conv8", "conv9", "dense*"),
+        schedule=(1.0, 0.3),
     ),
-    "dscnn-fresh": Recipe("dscnn", epochs=60, lr=0.05, batch=10, momentum=0.9, fresh=True, schedule=(1.0, 0.3, 0.1)),
+    "dscnn-fresh": Recipe(
+        "dscnn", epochs=60, lr=0.05, batch=10, momentum=0.9, fresh=True, schedule=(1.0, 0.3, 0.1)
+    ),
 }
 
 

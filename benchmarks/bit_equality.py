@@ -1,6 +1,6 @@
 """Every tensor of whole training steps, device against reference, bit for bit.
 
-    python benchmarks/bit_equality.py [--steps 10] [--models …] [--targets …] [--workers 1 2 4 8]
+python benchmarks/bit_equality.py [--steps 10] [--models …] [--targets …] [--workers 1 2 4 8]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from common import LOSSES, MODELS, model, samples, table
 
 import mcutrain
-from mcutrain.verification import verify
+from mcutrain.verification import make_batches, verify
 
 
 def main() -> None:
@@ -25,22 +25,26 @@ def main() -> None:
     rows = []
     for name in args.models:
         data = samples(name)
-        x, y = data["x_train"][: args.steps], data["y_train"][: args.steps]
         for precision in args.precisions:
             for target in args.targets:
+                build = mcutrain.compile(model(name), target=target, precision=precision, loss=LOSSES[name])
+                batches = make_batches(build.manifest, data["x_train"], data["y_train"], args.steps)
                 for workers in args.workers:
-                    build = mcutrain.compile(
-                        model(name), target=target, precision=precision, loss=LOSSES[name], workers=workers
-                    )
                     start = time.perf_counter()
-                    with build.session() as session, build.reference() as reference:
-                        report = verify(session, reference, x, y, steps=args.steps, lr=1e-4)
+                    with build.session(workers=workers) as session, build.reference() as reference:
+                        report = verify(
+                            session.executor, reference.executor, build.manifest, batches, lr=1e-4
+                        )
                     seconds = time.perf_counter() - start
                     result = "equal" if report.equal else f"DIFFERS: {report.difference}"
-                    rows.append([name, precision, target, workers, report.tensors, result, f"{seconds:.1f} s"])
+                    row = [name, precision, target, workers, report.tensors, report.elements, report.skipped]
+                    rows.append([*row, result, f"{seconds:.1f}"])
                     print("#", *rows[-1], flush=True)
-    table(["model", "precision", "target", "workers", "tensors compared", "result", "time"], rows)
-    if any(row[5] != "equal" for row in rows):
+    table(
+        ["model", "precision", "target", "workers", "tensors", "elements", "skipped", "result", "seconds"],
+        rows,
+    )
+    if any(row[7] != "equal" for row in rows):
         raise SystemExit(1)
 
 

@@ -6,25 +6,21 @@ give: the loops here decide what runs in which order, the Executor computes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite, log
+from math import log
 from types import TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from mcutrain.data import Samples, check_labels, check_samples, check_targets
+from mcutrain.divergence import Watch, advice
 from mcutrain.errors import DataError, DivergedError, OptionError
 from mcutrain.executor import Array, Executor
 from mcutrain.manifest import Manifest, TensorEntry
 
 _NUMPY: dict[str, Any] = {"f16": np.float16, "f32": np.float32, "i32": np.int32}
-#: Steps over which the loss is averaged when watching for divergence.
-_WINDOW = 32
-#: Skipped steps in a row, at the smallest loss scale, that mean divergence.
-_SKIPS = 8
 
 
 @dataclass(frozen=True)
@@ -195,7 +191,7 @@ class Learner:
         self._check_hyper(epochs, lr, momentum, weight_decay, batch)
         samples, targets = self._training_set(x, y)
         rng = np.random.Generator(np.random.Philox(seed))
-        watch = _Watch(log(self._classes) if self.manifest.options.loss == "cross-entropy" else None)
+        watch = Watch(log(self._classes) if self.manifest.options.loss == "cross-entropy" else None)
         good = self.snapshot()
         history: list[EpochEvent] = []
         losses: list[float] = []
@@ -222,7 +218,7 @@ class Learner:
                     raise DivergedError(
                         f"training diverged in epoch {epoch + 1}, step {step + 1}: {reason}; "
                         f"the weights {kept} were put back",
-                        self._advice(lr, ratios),
+                        advice(lr, ratios),
                     )
                 if on_event:
                     on_event(StepEvent(epoch + 1, step + 1, steps, loss))
@@ -317,23 +313,6 @@ class Learner:
             ratios[entry.name] = norm / max(float(got[weight][0]) ** 0.5, 1e-30)
         return ratios
 
-    def _advice(self, lr: float, ratios: Mapping[str, float]) -> str:
-        """What to change, from the layers whose step is large against their weights."""
-        weights = {name: r for name, r in ratios.items() if name.endswith(".weight") and isfinite(r)}
-        advice = f"lower the rate (--lr {lr / 10:g})"
-        if not weights:
-            return f"{advice} or scale the inputs to about ±1"
-        worst = max(weights, key=lambda name: weights[name])
-        median = float(np.median(list(weights.values())))
-        if weights[worst] > 30 * max(median, 1e-12):
-            layer = worst.rpartition(".")[0]
-            first = next(iter(weights)) == worst
-            return (
-                f"{layer}'s gradient is {weights[worst]:.3g} times its weights (median layer {median:.3g}): "
-                f"train only later layers (--train), {advice}" + (", or scale the inputs" if first else "")
-            )
-        return f"{advice}, a larger --batch, or scale the inputs to about ±1"
-
     def _check_hyper(self, epochs: int, lr: float, momentum: float, weight_decay: float, batch: int) -> None:
         for name, value, low, high in (
             ("lr", lr, 0.0, 1e6),
@@ -386,44 +365,6 @@ class Learner:
     def _unbatched(self, output: Array) -> Array:
         output = output.astype(np.float32)
         return output if self._rows == self._output.shape[0] else output[None]
-
-
-class _Watch:
-    """Notices divergence from the losses and the loss scale.
-
-    A rate far too high explodes within the first window, so that window is
-    judged too: against the very first loss, or what guessing costs if that is
-    more (``guess``, ln of the classes), or 5 first losses for a regression,
-    whose samples differ widely.
-    """
-
-    def __init__(self, guess: float | None) -> None:
-        self._guess = guess
-        self._recent: deque[float] = deque(maxlen=_WINDOW)
-        #: what losses are compared with, and whether a whole window has had its say in it
-        self._first: float | None = None
-        self._judged = False
-        self._skipped = 0
-        self._skips = 0
-
-    def diverged(self, loss: float, scale: float, skipped: int) -> str:
-        """Why training must stop, or nothing."""
-        self._skips = self._skips + 1 if skipped > self._skipped else 0
-        self._skipped = skipped
-        if not isfinite(loss):
-            return f"the loss is {loss}"
-        if self._skips >= _SKIPS and scale <= 1.0:
-            return f"{self._skips} steps in a row overflowed at the smallest loss scale"
-        if self._first is None:
-            self._first = max(loss, self._guess) if self._guess is not None else 5.0 * loss
-        self._recent.append(loss)
-        if len(self._recent) < _WINDOW:
-            return ""
-        mean = sum(self._recent) / _WINDOW
-        self._first = min(self._first, mean) if not self._judged else self._first
-        self._judged = True
-        limit = 2.0 * self._first + 1.0
-        return f"the mean loss rose from {self._first:.3g} to {mean:.3g}" if mean > limit else ""
 
 
 def _onnx_name(entry: TensorEntry) -> str:
