@@ -24,6 +24,7 @@ FLOORS = {
     "executor": 2,
     "npz": 2,
     "data": 3,
+    "divergence": 3,
     "ops": 3,
     "compiler": 4,
     "reference": 4,
