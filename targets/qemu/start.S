@@ -7,9 +7,12 @@ _start:
     csrw mstatus, zero
     li t0, 0x6000 /* mstatus.FS: float instructions allowed */
     csrs mstatus, t0
-    la t0, trap
+    la t0, mct_trap
     csrw mtvec, t0
     csrr a0, mhartid
+#ifdef MCT_TRAP_START
+    call MCT_TRAP_START /* a variant of this board takes the traps, and leaves to mct_trap what is not its own */
+#endif
     li t0, 8
     bgtu a0, t0, park
     /* stack of hart h ends at stacks_end - h * stack_size */
@@ -48,7 +51,8 @@ park:
 
     /* An exception ends QEMU with 64 + its cause as exit status; interrupts go to the board. */
     .balign 4
-trap:
+    .globl mct_trap
+mct_trap:
     addi sp, sp, -80
     sw ra, 0(sp)
     sw t0, 4(sp)
