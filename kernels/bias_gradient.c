@@ -5,7 +5,7 @@ enum { CHANNELS_PER_ITEM = 4 };
 
 /* A dot product of each column with ones, under the rule of every dot product. */
 static void sum_columns(float *acc, const mct_elem *dy, uint32_t stride, uint32_t rows, uint32_t columns) {
-    const mct_pair ones = {1.0f, 1.0f};
+    const mct_pair ones = mct_both(1.0f);
     uint32_t m = 0;
     for (; m + 2 <= rows; m += 2, dy += 2 * stride)
         for (uint32_t c = 0; c < columns; c++)

@@ -50,9 +50,11 @@ MCT_INLINE void mct_depthwise_pixel(mct_elem *y, const struct mct_depthwise_taps
         float acc[4] = {0};
         for (uint32_t i = 0; i < pairs; i++) {
             const struct mct_tap_pair *p = &t->pairs[i];
+            mct_pair x[4], w[4];
+            mct_join4(x, p->x[0] + c, p->x[1] + c);
+            mct_join4(w, p->w[0] + c, p->w[1] + c);
             for (uint32_t j = 0; j < 4; j++)
-                acc[j] = mct_dot(acc[j], mct_join(p->x[0] + c + j, p->x[1] + c + j),
-                                 mct_join(p->w[0] + c + j, p->w[1] + c + j));
+                acc[j] = mct_dot(acc[j], x[j], w[j]);
         }
         for (uint32_t j = 0; j < 4; j++)
             y[c + j] = mct_finished(acc[j], finish, c + j);

@@ -17,6 +17,8 @@
         for (uint32_t i = 0; i < (R) * (C); i++)                                                             \
             sum[i] = acc[i];                                                                                 \
         uint32_t k = 0;                                                                                      \
+        if ((R) * (C) == 16 && a_stride == b_stride && n >= 2 && mct_sum_4x4(sum, a, b, a_stride, n / 2))    \
+            k = n & ~1u;                                                                                     \
         for (; k + 2 <= n; k += 2) {                                                                         \
             for (uint32_t r = 0; r < (R); r++)                                                               \
                 x[r] = mct_load(a + r * a_stride + k);                                                       \
@@ -56,6 +58,19 @@ MCT_INLINE mct_elem mct_finished(float sum, const struct mct_finish *finish, uin
     return mct_narrow(mct_activate(v, finish->activation, finish->lo, finish->hi));
 }
 
+/* A whole block of finished sums. They began with +0, so none is -0. */
+MCT_INLINE void mct_finish_4x4(mct_elem *y, uint32_t y_stride, float *sum, const struct mct_finish *finish,
+                               uint32_t column) {
+    if (finish->bias)
+        for (uint32_t i = 0; i < 16; i++)
+            sum[i] += finish->bias[column + i % 4];
+    if (__builtin_expect(finish->activation == MCT_CLIP, 0))
+        for (uint32_t i = 0; i < 16; i++)
+            sum[i] = mct_activate(sum[i], MCT_CLIP, finish->lo, finish->hi);
+    for (uint32_t r = 0; r < 4; r++, y += y_stride)
+        mct_narrow4(y, sum + 4 * r, finish->activation == MCT_RELU);
+}
+
 /* y[r*y_stride + c] = finish(sum_k a[r][k] * b[c][k]) for r < rows, c in [first, last); rows <= 4.
  *
  * Four rows share each load of b; fewer rows go one at a time. */
@@ -67,9 +82,7 @@ MCT_INLINE void mct_rows_nt(mct_elem *y, uint32_t y_stride, const mct_elem *a, u
         for (; c + 4 <= last; c += 4) {
             float acc[16] = {0};
             mct_block_4x4(acc, a, a_stride, b + c * n, n, n);
-            for (uint32_t r = 0; r < 4; r++)
-                for (uint32_t i = 0; i < 4; i++)
-                    y[r * y_stride + c + i] = mct_finished(acc[r * 4 + i], finish, c + i);
+            mct_finish_4x4(y + c, y_stride, acc, finish, c);
         }
         for (; c < last; c++) {
             float acc[4] = {0};

@@ -21,10 +21,14 @@
                 sum[r * (C) + c] = acc[r * acc_stride + c];                                                  \
         uint32_t m = 0;                                                                                      \
         for (; m + 2 <= n; m += 2) {                                                                         \
-            for (uint32_t r = 0; r < (R); r++)                                                               \
-                x[r] = mct_join(a + r, a + a_stride + r);                                                    \
-            for (uint32_t c = 0; c < (C); c++)                                                               \
-                y[c] = mct_join(b + c, b + b_stride + c);                                                    \
+            if ((R) == 4)                                                                                    \
+                mct_join4(x, a, a + a_stride);                                                               \
+            else                                                                                             \
+                x[0] = mct_join(a, a + a_stride);                                                            \
+            if ((C) == 4)                                                                                    \
+                mct_join4(y, b, b + b_stride);                                                               \
+            else                                                                                             \
+                y[0] = mct_join(b, b + b_stride);                                                            \
             for (uint32_t r = 0; r < (R); r++)                                                               \
                 for (uint32_t c = 0; c < (C); c++)                                                           \
                     sum[r * (C) + c] = mct_dot(sum[r * (C) + c], x[r], y[c]);                                \

@@ -6,11 +6,18 @@
  *   mct_pair                       two consecutive elements of a reduction
  *   float    mct_widen(mct_elem)   exact
  *   mct_elem mct_narrow(float)     one rounding to nearest even, canonical NaN
+ *   void     mct_narrow4(y, v, relu)  y[i] = mct_narrow(v[i]) for i < 4, with relu 0 where v[i] < 0;
+ *                                  no v[i] is -0
  *   mct_pair mct_load(p)           p[0], p[1]
  *   mct_pair mct_join(p, q)        p[0], q[0]
  *   mct_pair mct_load_low(p)       p[0], 0
+ *   void     mct_join4(to, p, q)   to[i] = p[i], q[i] for i < 4
+ *   mct_pair mct_both(float v)     v, v
  *   float    mct_dot(acc, a, b)    one step of a dot product over a pair
  *   float    mct_dot_low(acc, a, b)  the same when the second elements are absent
+ *   bool     mct_sum_4x4(sum, a, b, stride, pairs)
+ *                                  sum[4 r + c] continues with `pairs` > 0 pairs of row r of a and row c
+ *                                  of b, `stride` elements apart in both; false: do it yourself
  *
  * mct_dot on binary16 is acc = f32(acc + f32(a0*b0 + a1*b1)); on binary32 it is
  * two fused multiply-adds, element 0 first.
@@ -23,6 +30,10 @@
 #endif
 
 #include "../mct.h"
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+#include "simd_xpulp.h"
+#else
 #include "simd_portable.h"
+#endif
 
 #endif

@@ -26,6 +26,11 @@ MCT_INLINE mct_elem mct_narrow(float v) {
     return (mct_elem)mct_canonical(v);
 }
 
+MCT_INLINE void mct_narrow4(mct_elem *y, const float *v, bool relu) {
+    for (uint32_t i = 0; i < 4; i++)
+        y[i] = mct_narrow(relu && v[i] < 0.0f ? 0.0f : v[i]);
+}
+
 MCT_INLINE mct_pair mct_load(const mct_elem *p) {
     return (mct_pair){mct_widen(p[0]), mct_widen(p[1])};
 }
@@ -36,6 +41,15 @@ MCT_INLINE mct_pair mct_join(const mct_elem *p, const mct_elem *q) {
 
 MCT_INLINE mct_pair mct_load_low(const mct_elem *p) {
     return (mct_pair){mct_widen(p[0]), 0.0f};
+}
+
+MCT_INLINE void mct_join4(mct_pair to[4], const mct_elem *p, const mct_elem *q) {
+    for (uint32_t i = 0; i < 4; i++)
+        to[i] = mct_join(p + i, q + i);
+}
+
+MCT_INLINE mct_pair mct_both(float v) {
+    return (mct_pair){v, v};
 }
 
 MCT_INLINE float mct_dot(float acc, mct_pair a, mct_pair b) {
@@ -49,6 +63,12 @@ MCT_INLINE float mct_dot(float acc, mct_pair a, mct_pair b) {
 
 MCT_INLINE float mct_dot_low(float acc, mct_pair a, mct_pair b) {
     return __builtin_fmaf(a.low, b.low, acc);
+}
+
+MCT_INLINE bool mct_sum_4x4(float *sum, const mct_elem *a, const mct_elem *b, uint32_t stride,
+                            uint32_t pairs) {
+    (void)sum, (void)a, (void)b, (void)stride, (void)pairs;
+    return false;
 }
 
 #endif

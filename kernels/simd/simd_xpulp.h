@@ -1,0 +1,167 @@
+/* SIMD backend for PULP's Xpulp and small-float extensions: a pair of binary16 is one register.
+ *
+ * Compilers do not know these instructions, so they are written by .insn; lane 0 is bits 15:0.
+ * The encodings are those of the model pulp-open: targets/gvsoc tests them once when it starts. */
+#ifndef MCT_SIMD_XPULP_H
+#define MCT_SIMD_XPULP_H
+
+#include "../mct.h"
+
+/* rd = op(rs1, rs2), and the same where rd is read too */
+#define MCT_XPULP_OP(opcode, funct3, funct7, rd, rs1, rs2)                                                   \
+    __asm__(".insn r " #opcode ", " #funct3 ", " #funct7 ", %0, %1, %2" : "=r"(rd) : "r"(rs1), "r"(rs2))
+#define MCT_XPULP_UPDATE(opcode, funct3, funct7, rd, rs1, rs2)                                               \
+    __asm__(".insn r " #opcode ", " #funct3 ", " #funct7 ", %0, %1, %2" : "+r"(rd) : "r"(rs1), "r"(rs2))
+
+/* acc + f32(a1 * b1 + a0 * b0): vfdotpex.s.h */
+MCT_INLINE float mct_xpulp_dot(float acc, uint32_t a, uint32_t b) {
+    MCT_XPULP_UPDATE(0x33, 0, 0x4b, acc, a, b);
+    return acc;
+}
+
+/* {high: the low half of `high`, low: the low half of `low`}: pv.pack.h */
+MCT_INLINE uint32_t mct_xpulp_pack(uint32_t high, uint32_t low) {
+    uint32_t packed;
+    MCT_XPULP_OP(0x57, 0, 0x68, packed, high, low);
+    return packed;
+}
+
+/* {high: the high half of `high`, low: the high half of `low`}: pv.shuffle2.h */
+MCT_INLINE uint32_t mct_xpulp_pack_high(uint32_t high, uint32_t low) {
+    MCT_XPULP_UPDATE(0x57, 0, 0x64, low, high, 0x00030001u);
+    return low;
+}
+
+#if MCT_ELEM == 16
+typedef _Float16 mct_elem;
+typedef uint32_t mct_pair;
+
+MCT_INLINE float mct_widen(mct_elem v) {
+    return (float)v;
+}
+
+/* Arithmetic and conversions return the canonical NaN; copies and fused results do, too. */
+MCT_INLINE float mct_canonical(float v) {
+    return v != v ? __builtin_nanf("") : v;
+}
+
+MCT_INLINE mct_elem mct_narrow(float v) {
+    return (mct_elem)v;
+}
+
+/* Loads may be misaligned here, at a cycle more. */
+MCT_INLINE uint32_t mct_xpulp_word(const mct_elem *p) {
+    struct __attribute__((may_alias)) word {
+        uint32_t bits;
+    };
+    uint32_t bits;
+    __asm__("lw %0, %1" : "=r"(bits) : "m"(*(const struct word *)(const void *)p));
+    return bits;
+}
+
+MCT_INLINE uint32_t mct_xpulp_half(const mct_elem *p) {
+    uint16_t bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return bits;
+}
+
+MCT_INLINE void mct_xpulp_store(mct_elem *p, uint32_t bits) {
+    struct __attribute__((may_alias)) word {
+        uint32_t bits;
+    };
+    __asm__("sw %1, %0" : "=m"(*(struct word *)(void *)p) : "r"(bits));
+}
+
+/* Two by vfcpka.h.s; then pv.max.h with the bound as an integer, which sets negative numbers to 0 or, with
+ * the least integer, leaves all as they are. */
+MCT_INLINE void mct_narrow4(mct_elem *y, const float *v, bool relu) {
+    uint32_t bound = relu ? 0 : 0x80008000u;
+    for (uint32_t i = 0; i < 4; i += 2) {
+        uint32_t packed, bounded;
+        MCT_XPULP_OP(0x33, 2, 0x58, packed, v[i], v[i + 1]);
+        MCT_XPULP_OP(0x57, 0, 0x18, bounded, packed, bound);
+        mct_xpulp_store(y + i, bounded);
+    }
+}
+
+MCT_INLINE mct_pair mct_load(const mct_elem *p) {
+    return mct_xpulp_word(p);
+}
+
+MCT_INLINE mct_pair mct_join(const mct_elem *p, const mct_elem *q) {
+    return mct_xpulp_pack(mct_xpulp_half(q), mct_xpulp_half(p));
+}
+
+MCT_INLINE mct_pair mct_load_low(const mct_elem *p) {
+    return mct_xpulp_half(p);
+}
+
+MCT_INLINE void mct_join4(mct_pair to[4], const mct_elem *p, const mct_elem *q) {
+    for (uint32_t i = 0; i < 4; i += 2) {
+        uint32_t low = mct_xpulp_word(p + i), high = mct_xpulp_word(q + i);
+        to[i] = mct_xpulp_pack(high, low);
+        to[i + 1] = mct_xpulp_pack_high(high, low);
+    }
+}
+
+MCT_INLINE mct_pair mct_both(float v) {
+    uint32_t half = (uint32_t)mct_xpulp_half(&(mct_elem){(mct_elem)v});
+    return half << 16 | half;
+}
+
+MCT_INLINE float mct_dot(float acc, mct_pair a, mct_pair b) {
+    return mct_xpulp_dot(acc, a, b);
+}
+
+MCT_INLINE float mct_dot_low(float acc, mct_pair a, mct_pair b) {
+    return mct_xpulp_dot(acc, a, b);
+}
+
+/* A step is 16 dots and 8 loads, which are spread so that two cores that share a
+ * floating-point unit get in each other's way as little as possible; the operands of the next step are
+ * loaded meanwhile, in place of the ones that have done their work. */
+MCT_INLINE bool mct_sum_4x4(float *sum, const mct_elem *a, const mct_elem *b, uint32_t stride,
+                            uint32_t pairs) {
+    int32_t step = (int32_t)(stride * sizeof(mct_elem)), back = 4 - 3 * step;
+    uint32_t x0, x1, x2, x3, y0, y1 = pairs - 1;
+#define DOT(s, x, y) ".insn r 0x33, 0, 0x4b, %" s ", " x ", " y "\n\t"
+#define LOAD(to, from, by) ".insn r 0x0b, 7, 0x10, " to ", " from ", " by "\n\t"
+    __asm__(
+        ".option push\n\t"
+        ".option norvc\n\t" LOAD("%[x0]", "%[a]", "%[step]") LOAD("%[x1]", "%[a]", "%[step]")
+            LOAD("%[x2]", "%[a]", "%[step]") LOAD("%[x3]", "%[a]", "%[back]") LOAD(
+                "%[y0]", "%[b]", "%[step]") "beqz %[y1], 1f\n\t"
+                                            ".insn i 0x7b, 4, x0, %[y1], 48\n\t" /* lp.setup: the next 24
+                                                                                    instructions, y1 times */
+        DOT("0", "%[x0]", "%[y0]") LOAD("%[y1]", "%[b]", "%[step]") DOT("4", "%[x1]", "%[y0]") DOT(
+            "8", "%[x2]", "%[y0]") DOT("12", "%[x3]", "%[y0]") DOT("1", "%[x0]", "%[y1]")
+            LOAD("%[y0]", "%[b]", "%[step]") DOT("5", "%[x1]", "%[y1]") DOT("9", "%[x2]", "%[y1]") DOT(
+                "13", "%[x3]", "%[y1]") DOT("2", "%[x0]", "%[y0]") LOAD("%[y1]", "%[b]", "%[back]")
+                DOT("6", "%[x1]", "%[y0]") DOT("10", "%[x2]", "%[y0]") DOT("14", "%[x3]", "%[y0]") DOT(
+                    "3", "%[x0]", "%[y1]") LOAD("%[y0]", "%[b]", "%[step]") DOT("7", "%[x1]", "%[y1]")
+                    LOAD("%[x0]", "%[a]", "%[step]") DOT("11", "%[x2]", "%[y1]")
+                        LOAD("%[x1]", "%[a]", "%[step]") DOT("15", "%[x3]", "%[y1]")
+                            LOAD("%[x2]", "%[a]", "%[step]") LOAD("%[x3]", "%[a]", "%[back]") "1:\n\t" DOT(
+                                "0", "%[x0]", "%[y0]") LOAD("%[y1]", "%[b]", "%[step]")
+                                DOT("4", "%[x1]", "%[y0]") DOT("8", "%[x2]", "%[y0]") DOT(
+                                    "12", "%[x3]", "%[y0]") DOT("1", "%[x0]", "%[y1]")
+                                    LOAD("%[y0]", "%[b]", "%[step]") DOT("5", "%[x1]", "%[y1]")
+                                        DOT("9", "%[x2]", "%[y1]") DOT("13", "%[x3]", "%[y1]")
+                                            DOT("2", "%[x0]", "%[y0]") LOAD("%[y1]", "%[b]", "%[back]")
+                                                DOT("6", "%[x1]", "%[y0]") DOT("10", "%[x2]", "%[y0]")
+                                                    DOT("14", "%[x3]", "%[y0]") DOT("3", "%[x0]", "%[y1]")
+                                                        DOT("7", "%[x1]", "%[y1]") DOT("11", "%[x2]", "%[y1]")
+                                                            DOT("15", "%[x3]", "%[y1]") ".option pop"
+        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]), "+r"(sum[5]), "+r"(sum[6]),
+          "+r"(sum[7]), "+r"(sum[8]), "+r"(sum[9]), "+r"(sum[10]), "+r"(sum[11]), "+r"(sum[12]),
+          "+r"(sum[13]), "+r"(sum[14]), "+r"(sum[15]), [a] "+r"(a), [b] "+r"(b), [x0] "=&r"(x0),
+          [x1] "=&r"(x1), [x2] "=&r"(x2), [x3] "=&r"(x3), [y0] "=&r"(y0), [y1] "+r"(y1)
+        : [step] "r"(step), [back] "r"(back)
+        : "memory");
+#undef DOT
+#undef LOAD
+    return true;
+}
+#endif
+
+#endif
