@@ -138,6 +138,10 @@ class _Sweep:
     def pad(self, node: Node) -> None:
         """In the layout of its input, or the one that all its users turn it to (a convolution, mostly)."""
         view = self.views[node.inputs[0]]
+        padded = [i for i in range(len(view.shape)) if node.attrs["begin"][i] or node.attrs["end"][i]]
+        if any(view.shape[axis] == 1 for axis in padded):
+            self.fixed(node)  # the axis is to hold data: its place matters from here on
+            return
         users = self.readers[node.outputs[0]]
         wanted = {tuple(n.attrs["perm"]) if n.op == "Transpose" else () for n in users}
         if (
@@ -150,8 +154,7 @@ class _Sweep:
             turned = self.result.tensors[self.place(view.transpose(permutation), node.source)]
             view = View.of(turned).transpose(inverse(permutation))
         axes = view.axes()
-        padded = [i for i in range(len(view.shape)) if node.attrs["begin"][i] or node.attrs["end"][i]]
-        if axes is None or not all(axis in axes and view.shape[axis] != 1 for axis in padded):
+        if axes is None:
             self.fixed(node)
             return
         begin, end = [0] * len(view.base_shape), [0] * len(view.base_shape)
