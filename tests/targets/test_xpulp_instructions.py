@@ -61,7 +61,8 @@ def singles(rng: np.random.Generator) -> Array:
 
 def words(rng: np.random.Generator) -> Array:
     """[COUNT] u32, some of them small."""
-    return rng.integers(0, 1 << 32, COUNT, np.uint32) >> rng.choice(np.array([0, 0, 16, 24], np.uint32), COUNT)
+    shifts = np.array([0, 0, 16, 24], np.uint32)
+    return rng.integers(0, 1 << 32, COUNT, np.uint32) >> rng.choice(shifts, COUNT)
 
 
 Reference = Callable[[Array, Array, Array], Array]
