@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mcutrain.compiler.elf import read_elf
 from mcutrain.compiler.onnx_io import load_model, save_model
 from mcutrain.compiler.pipeline import MODEL_FILE, Model, compile_model, lower
 from mcutrain.errors import BuildError, OptionError
@@ -60,45 +58,24 @@ class Build:
 
         Args:
             port: a serial device, ``socket://host:port`` or any pyserial URL; None for the simulator.
-            workers: cores a simulator uses, by default as compiled; the results don't depend on it.
+            workers: cores to use, by default as many as compiled for; the results don't depend on it.
 
         Raises:
             LinkError: nothing answers, or it runs another build.
             SimulatorError: the simulator is missing or does not start.
-            OptionError: the target has no simulator, or ``workers`` does not fit.
+            OptionError: the target has no simulator, or the build is for fewer ``workers``.
         """
         from mcutrain import simulators
         from mcutrain.device.session import Session
         from mcutrain.device.transport import SerialTransport
 
-        if port is not None:
-            if workers is not None:
-                raise OptionError(
-                    "a device uses the workers it was compiled for", "leave out workers, or compile with them"
-                )
-            return Learner(Session(SerialTransport(port), self.manifest), self.manifest)
-        with tempfile.TemporaryDirectory(prefix="mcutrain-") as folder:
-            firmware = self.firmware_path
-            if workers is not None:
-                firmware = self._with_workers(workers, Path(folder))
-            # The handshake comes after the firmware was loaded: the copy may go then.
-            return Learner(Session(simulators.start(self.target, firmware), self.manifest), self.manifest)
-
-    def _with_workers(self, workers: int, folder: Path) -> Path:
-        """A copy of the firmware that uses fewer cores: only its constant ``mct_workers`` differs."""
         most = self.manifest.options.workers
-        if not 1 <= workers <= most:
+        if workers is not None and not 1 <= workers <= most:
             raise OptionError(f"workers is {workers}, the build is for {most}", f"give 1 to {most}")
-        elf = read_elf(self.firmware_path)
-        symbol = elf.symbol("mct_workers")
-        if symbol is None:
-            raise BuildError(f"{self.firmware_path} lacks mct_workers", "compile the model again")
-        copy = folder / self.firmware_path.name
-        shutil.copy(self.firmware_path, copy)
-        with copy.open("r+b") as file:
-            file.seek(elf.file_offset(symbol))
-            file.write(struct.pack("<I", workers))
-        return copy
+        transport = (
+            simulators.start(self.target, self.firmware_path) if port is None else SerialTransport(port)
+        )
+        return Learner(Session(transport, self.manifest, workers=workers or 0), self.manifest)
 
     def reference(self) -> Learner:
         """The same Programs in NumPy, which define the bits.

@@ -50,13 +50,6 @@ class Elf:
     def symbol(self, name: str) -> Symbol | None:
         return next((s for s in self.symbols if s.name == name), None)
 
-    def file_offset(self, symbol: Symbol) -> int:
-        """Where a symbol's bytes are in the file; raises ToolchainError if they are not there."""
-        for section in self.sections:
-            if section.name == symbol.section and section.stored:
-                return section.offset + symbol.address - section.address
-        raise ToolchainError(f"{symbol.name} has no bytes in the firmware", "compile again")
-
     def totals(self) -> dict[str, int]:
         """Bytes of code and constants (``text``), initialised (``data``) and zeroed memory (``bss``)."""
         totals = {"text": 0, "data": 0, "bss": 0}
