@@ -38,6 +38,7 @@ _KEYS: dict[str, dict[str, type]] = {
         "link_flags": list,
         "definitions": dict,
         "sources": list,
+        "kernel_variants": list,
         "linker_script": str,
         "executable": str,
     },
@@ -79,6 +80,8 @@ class Target:
     definitions: Mapping[str, str]
     #: the board's own C and assembly files
     sources: tuple[Path, ...]
+    #: subfolders of ``kernels/`` whose files replace those of the same name, first come first served
+    kernel_variants: tuple[str, ...]
     #: folders for ``-I``: kernels, runtime, board
     include: tuple[Path, ...]
     linker_script: Path | None
@@ -193,6 +196,7 @@ def _build(root: Path, home: Path, name: str, table: dict[str, Any]) -> Target:
             "MCT_MAXIMUM_BODY": str(table["maximum_body"]),
         },
         sources=tuple(home / source for source in compiler["sources"]),
+        kernel_variants=tuple(compiler.get("kernel_variants", ())),
         include=(root / "kernels", root / "targets" / "runtime", home),
         linker_script=home / script if script else None,
         executable=compiler["executable"],

@@ -111,7 +111,8 @@ def build_firmware(
     definitions = [f"-D{name}={value}" for name, value in sorted(target.definitions.items())]
     units = [Unit(project / "model.c"), Unit(project / "weights.S")]
     units += [
-        Unit(root / "kernels" / f"{stem}.c", (f"-DMCT_ELEM={dtype[1:]}",)) for stem, dtype in sorted(kernels)
+        Unit(kernel_source(root, target, stem), (f"-DMCT_ELEM={dtype[1:]}",))
+        for stem, dtype in sorted(kernels)
     ]
     units += [Unit(path) for path in sorted((root / "targets" / "runtime").glob("*.c"))]
     units += [Unit(path) for path in target.sources]
@@ -153,6 +154,12 @@ def build_firmware(
             "use --precision mixed, --train with fewer layers, or a smaller model",
         )
     return Firmware(output, elf, sizes)
+
+
+def kernel_source(root: Path, target: Target, stem: str) -> Path:
+    """The C file of kernel ``stem``: a variant for this kind of target, or the one for all."""
+    variants = (root / "kernels" / folder / f"{stem}.c" for folder in target.kernel_variants)
+    return next((path for path in variants if path.is_file()), root / "kernels" / f"{stem}.c")
 
 
 def check_link(elf: Elf, data_size: int, arena_size: int) -> None:

@@ -1,5 +1,6 @@
 /* pulp-open: the controller runs the protocol, cluster cores 0 to 7 are the workers. The ninth sleeps. */
 #include "board.h"
+#include "cluster.h"
 #include "link.h"
 #include "mct_model.h"
 #include "simulated.h"
@@ -31,10 +32,76 @@ void mct_team_run(mct_kernel kernel, const void *args) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+/* ---- what kernels may use --------------------------------------------------------------------------- */
+
+extern uint8_t l1_start[], l1_end[]; /* from link.ld */
+
+uint8_t *mct_l1(void) {
+    return l1_start;
+}
+
+uint32_t mct_l1_size(void) {
+    return (uint32_t)(l1_end - l1_start);
+}
+
+static void set_kernel_barrier(uint32_t workers) {
+    REGISTER32(KERNEL_BARRIER_CORES) = (1u << workers) - 1;
+    REGISTER32(KERNEL_BARRIER_TARGETS) = (1u << workers) - 1;
+}
+
+void mct_barrier(void) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    wait_for_event(KERNEL_BARRIER_WAIT_CLEAR);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+uint32_t mct_dma_begin(void) {
+    return REGISTER32(DMA);
+}
+
+static void transfer(uint32_t command, const void *l1, const void *memory) {
+    REGISTER32(DMA) = command | DMA_LINEAR_L1;
+    REGISTER32(DMA) = (uint32_t)(uintptr_t)l1;
+    REGISTER32(DMA) = (uint32_t)(uintptr_t)memory;
+}
+
+static void transfer_rows(uint32_t command, const void *l1, const void *memory, uint32_t row,
+                          uint32_t stride) {
+    transfer(command | DMA_ROWS, l1, memory);
+    REGISTER32(DMA) = row;
+    REGISTER32(DMA) = stride;
+}
+
+void mct_dma_in(void *l1, const void *memory, uint32_t bytes) {
+    transfer(bytes | DMA_TO_L1, l1, memory);
+}
+
+void mct_dma_out(void *memory, const void *l1, uint32_t bytes) {
+    transfer(bytes, l1, memory);
+}
+
+void mct_dma_in_rows(void *l1, const void *memory, uint32_t rows, uint32_t row, uint32_t stride) {
+    transfer_rows(rows * row | DMA_TO_L1, l1, memory, row, stride);
+}
+
+void mct_dma_out_rows(void *memory, const void *l1, uint32_t rows, uint32_t row, uint32_t stride) {
+    transfer_rows(rows * row, l1, memory, row, stride);
+}
+
+/* Its event stays masked: one that is pending would end the wait at a barrier. */
+void mct_dma_wait(uint32_t group) {
+    while (REGISTER32(DMA_STATUS) & 1u << group)
+        ;
+    REGISTER32(DMA_STATUS) = 1u << group;
+}
+
+/* ---- workers ---------------------------------------------------------------------------------------- */
+
 /* From start.S, on cluster cores. A core waits either for the start or at the barrier, with the mask of
  * that event alone: one that comes early stays pending, and wakes nobody from the other. */
 _Noreturn void mct_worker(uint32_t worker);
 _Noreturn void mct_worker(uint32_t worker) {
+    uint32_t workers = 0;
     if (worker == 0) {
         /* in this order: a barrier of no cores is reached at once */
         REGISTER32(BARRIER_CORES) = all_workers();
@@ -44,8 +111,14 @@ _Noreturn void mct_worker(uint32_t worker) {
         REGISTER32(EVENT_MASK) = 1 << START_EVENT;
         wait_for_event(EVENT_WAIT_CLEAR);
         REGISTER32(EVENT_MASK) = BARRIER_EVENT;
-        if (worker < team.workers)
-            team.kernel(team.args, worker, team.workers);
+        if (workers != team.workers) {
+            workers = team.workers;
+            if (worker == 0)
+                set_kernel_barrier(workers);
+            wait_for_event(BARRIER_WAIT_CLEAR);
+        }
+        if (worker < workers)
+            team.kernel(team.args, worker, workers);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         wait_for_event(BARRIER_WAIT_CLEAR);
         if (worker == 0)

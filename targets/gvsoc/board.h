@@ -26,6 +26,15 @@ enum {
     BARRIER_TARGETS = BARRIER + 0xc,
     BARRIER_WAIT_CLEAR = BARRIER + 0x1c,
     BARRIER_EVENT = 1 << 16,
+    KERNEL_BARRIER_CORES = BARRIER_CORES + 0x20, /* barrier 1 */
+    KERNEL_BARRIER_TARGETS = BARRIER_TARGETS + 0x20,
+    KERNEL_BARRIER_WAIT_CLEAR = BARRIER_WAIT_CLEAR + 0x20,
+    /* its DMA */
+    DMA = 0x10204400,
+    DMA_STATUS = 0x10204404,
+    DMA_TO_L1 = 1 << 17,
+    DMA_LINEAR_L1 = 1 << 18,
+    DMA_ROWS = 1 << 19,
 };
 
 #define REGISTER32(address) (*(volatile uint32_t *)(uintptr_t)(address))
