@@ -1,0 +1,287 @@
+"""Cycles of single kernel calls on GVSoC's pulp-open, operands in L1 (or L2), checked against NumPy.
+
+    python benchmarks/pulp_kernels.py [--workers N] [--dtype f16|f32] [names …]
+
+A call is run three times and the last one is counted, so caches are warm.  `cycles` is the
+longest any worker takes from the kernel's first instruction to its last; the
+other columns are means over the workers.  The limit of the machine is
+8 MAC/cycle in f16, 4 in f32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import table
+
+from mcutrain import simulators
+from mcutrain.compiler.emit import float_literal
+from mcutrain.compiler.toolchain import build_firmware, find_compiler
+from mcutrain.device.session import Session
+from mcutrain.executor import same_bits
+from mcutrain.ir import NUMPY_DTYPES, Array, Node, Tensor
+from mcutrain.manifest import CallEntry, Manifest, MemoryEntry, Options, ProgramEntry, TensorEntry
+from mcutrain.ops import KernelCall, Pointer, op_for
+from mcutrain.targets import find_target
+
+TARGET = "gvsoc"
+SEED = 5
+#: What each worker counts, with the index of its counter; the cycles come first.
+COUNTERS = {"cycles": 0, "instructions": 1, "load stalls": 2, "cache misses": 4, "FPU waits": 18}
+
+MODEL = """
+#include "mct_model.h"
+#include "{kernel}.h"
+
+static const uint32_t counters[] = {{{counters}}};
+enum {{ COUNTED = sizeof counters / sizeof *counters }};
+
+__attribute__((aligned(16))) uint8_t mct_data[{data_size}] = {{1}};
+__attribute__((aligned(16), section(".l1"))) uint8_t mct_arena[{arena_size}];
+const uint32_t mct_data_size = {data_size}, mct_arena_size = {arena_size};
+
+static const struct mct_{kernel} arguments = {{
+{fields}
+}};
+
+#define READ(to, i) \\
+    case i: \\
+        __asm__ volatile("csrr %0, 0x780 + " #i : "=r"(to)::"memory"); \\
+        break
+static uint32_t counter(uint32_t index) {{
+    uint32_t value = 0;
+    switch (index) {{
+{reads}
+    }}
+    return value;
+}}
+
+static void measured(const void *args, uint32_t worker, uint32_t workers) {{
+    uint32_t before[COUNTED], *counts = (uint32_t *)(void *)(mct_data + {counts}) + worker * COUNTED;
+    __asm__ volatile("csrw 0xcc0, %0\\n\\tcsrw 0xcc1, %1" ::"r"(-1), "r"(1));
+    for (uint32_t i = 0; i < COUNTED; i++)
+        before[i] = counter(counters[i]);
+    uint32_t start = counter(0);
+    mct_{function}(args, worker, workers);
+    uint32_t end = counter(0);
+    for (uint32_t i = 0; i < COUNTED; i++)
+        counts[i] = counter(counters[i]) - before[i];
+    counts[0] = end - start;
+}}
+
+static const struct mct_call call[] = {{{{measured, &arguments}}}};
+const struct mct_program mct_programs[] = {{{{"measured", call, 1}}}};
+const uint32_t mct_program_count = 1;
+const uint8_t mct_build_id[32] = {{0xab}};
+const uint32_t mct_workers = 8;
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kernel call: an operator, the shapes of its operands, where they are."""
+
+    op: str
+    shapes: tuple[tuple[int, ...], ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    #: operands that are binary32 in any precision (biases, accumulators)
+    wide: tuple[int, ...] = ()
+    #: output to the input it is updated in
+    inplace: Mapping[int, int] = field(default_factory=dict)
+    memory: str = "L1"
+
+
+def conv(pads: int = 1, stride: int = 1, **more: Any) -> dict[str, Any]:
+    return {
+        "strides": (stride, stride),
+        "pads": (pads,) * 4,
+        "dilations": (1, 1),
+        "group": 1,
+        "activation": "none",
+        **more,
+    }
+
+
+def depthwise(**more: Any) -> dict[str, Any]:
+    return {key: value for key, value in conv(**more).items() if key != "group"}
+
+
+GRADIENT: dict[str, Any] = {"wide": (2,), "inplace": {0: 2}}
+CASES: dict[str, Case] = {
+    "NT 64x64x64": Case("Dense", ((64, 64), (64, 64))),
+    "NT 64x64x128": Case("Dense", ((64, 128), (64, 128))),
+    "NT 64x64x64 relu": Case("Dense", ((64, 64), (64, 64), (64,)), {"activation": "relu"}, wide=(2,)),
+    "NT 61x63x65": Case("Dense", ((61, 65), (63, 65))),
+    "TN 64x64x64": Case("DenseWeightGradient", ((64, 64), (64, 64), (64, 64)), **GRADIENT),
+    "conv 3x3 16-16 8x32": Case("Conv2d", ((1, 8, 32, 16), (16, 3, 3, 16)), conv()),
+    "conv 3x3 16-16 8x32 weights": Case(
+        "Conv2dWeightGradient", ((1, 8, 32, 16), (1, 8, 32, 16), (16, 3, 3, 16)), conv(), **GRADIENT
+    ),
+    "conv 3x3 16-16 8x32 input": Case(
+        "Conv2dInputGradient", ((1, 8, 32, 16), (16, 3, 3, 16)), conv(input_hw=(8, 32))
+    ),
+    "depthwise 3x3 64 25x5": Case("DepthwiseConv2d", ((1, 25, 5, 64), (3, 3, 64)), depthwise()),
+    "depthwise 3x3 64 25x5 weights": Case(
+        "DepthwiseConv2dWeightGradient", ((1, 25, 5, 64), (1, 25, 5, 64), (3, 3, 64)), depthwise(), **GRADIENT
+    ),
+    "depthwise 3x3 64 25x5 input": Case(
+        "DepthwiseConv2dInputGradient", ((1, 25, 5, 64), (3, 3, 64)), depthwise(input_hw=(25, 5))
+    ),
+    "pointwise 64-64 125": Case("Conv2d", ((1, 25, 5, 64), (64, 1, 1, 64)), conv(pads=0)),
+    "dense 128x128": Case("Dense", ((1, 128), (128, 128))),
+    "dense 128x128 in L2": Case("Dense", ((1, 128), (128, 128)), memory="L2"),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case with its operands made, its call worked out and its memory laid out."""
+
+    call: KernelCall
+    macs: int
+    inputs: dict[str, Array]
+    expected: dict[str, Array]
+    tensors: tuple[TensorEntry, ...]
+    arena_size: int
+    data_size: int
+
+
+def prepare(case: Case, dtype: str, workers: int) -> Prepared:
+    """Random operands, and where everything is."""
+    rng, op = np.random.default_rng(SEED), op_for(case.op)
+    names = [f"in{i}" for i in range(len(case.shapes))]
+    tensors = [
+        Tensor(
+            name,
+            shape,
+            "f32" if i in case.wide else dtype,
+            "state" if i in case.inplace.values() else "input",
+        )  # type: ignore[arg-type]
+        for i, (name, shape) in enumerate(zip(names, case.shapes, strict=True))
+    ]
+    inputs = {t.name: rng.normal(size=t.shape).astype(NUMPY_DTYPES[t.dtype]) for t in tensors}
+    node = Node(case.op, tuple(names), (), dict(case.attrs), name="measured")
+    outputs = [
+        Tensor(names[case.inplace[i]] if i in case.inplace else f"out{i}", tuple(shape), kind)
+        for i, (shape, kind) in enumerate(op.infer(node, tensors))
+    ]
+    node = Node(case.op, tuple(names), tuple(t.name for t in outputs), node.attrs, name="measured")
+    expected = op.compute(node, list(inputs.values()), outputs)
+    call = op.kernel(node, tensors, outputs)
+    assert call is not None
+    ends = {"arena": 0, "data": 4 * len(COUNTERS) * 8}
+    entries = [TensorEntry("counts", "i32", (8, len(COUNTERS)), "state", "data", 0, ends["data"])]
+    workspace = Tensor("workspace", (op.workspace(node, tensors, outputs) * workers // 4,), "f32", "state")
+    for tensor in {t.name: t for t in (*tensors, *outputs, workspace)}.values():
+        region = "arena" if case.memory == "L1" else "data"
+        offset = ends[region]
+        ends[region] = -(-(offset + tensor.nbytes) // 16) * 16
+        entries.append(
+            TensorEntry(tensor.name, tensor.dtype, tensor.shape, "state", region, offset, tensor.nbytes)  # type: ignore[arg-type]
+        )
+    return Prepared(
+        call,
+        op.macs(node, tensors, outputs),
+        inputs,
+        {t.name: v for t, v in zip(outputs, expected, strict=True)},
+        tuple(entries),
+        max(ends["arena"], 16),
+        ends["data"],
+    )
+
+
+def literal(value: object, places: Mapping[str, TensorEntry]) -> str:
+    """A field of the call as C."""
+    if isinstance(value, Pointer):
+        if not value.tensor:
+            return "0"
+        place = places[value.tensor]
+        return f"(void *)(mct_{place.region} + {place.offset})"
+    if isinstance(value, tuple):
+        return "{" + ", ".join(literal(v, places) for v in value) + "}"
+    return float_literal(value) if isinstance(value, float) else str(int(value))  # type: ignore[call-overload]
+
+
+def measure(case: Case, dtype: str, workers: int) -> dict[str, float]:
+    """Build, run, check the bits; the counters' values and ``macs``."""
+    made = prepare(case, dtype, workers)
+    places = {entry.name: entry for entry in made.tensors}
+    text = MODEL.format(
+        kernel=made.call.kernel,
+        function=f"{made.call.kernel}_{made.call.dtype}",
+        counters=", ".join(map(str, COUNTERS.values())),
+        reads="\n".join(f"        READ(value, {i});" for i in COUNTERS.values()),
+        fields="\n".join(f"    .{name} = {literal(v, places)}," for name, v in made.call.fields.items()),
+        counts=0,
+        data_size=made.data_size,
+        arena_size=made.arena_size,
+    )
+    entry = CallEntry(made.call.kernel, "measured", case.op, (), ())
+    manifest = Manifest(
+        name="measured",
+        options=Options(),
+        tensors=made.tensors,
+        programs=(ProgramEntry("measured", (), (), (entry,)),),
+        layers=(),
+        memory=MemoryEntry(0, 0, 0, 0, 0, 0, 0),
+        data_size=made.data_size,
+        arena_size=made.arena_size,
+        data_sha256="",
+        build_id="ab" + "00" * 31,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        project, target = Path(folder), find_target(TARGET)
+        (project / "model.c").write_text(text)
+        (project / "weights.S").touch()
+        built = build_firmware(
+            target,
+            project,
+            [(made.call.kernel, made.call.dtype)],
+            project / target.executable,
+            compiler=find_compiler(),
+        )
+        with Session(
+            simulators.start(target, built.path), manifest, workers=workers, silence=60.0
+        ) as session:
+            for _ in range(3):
+                session.write(made.inputs)
+                session.run("measured")
+            got = session.read([*made.expected, "counts"])
+    for name, value in made.expected.items():
+        assert same_bits(got[name], value), f"{case}: '{name}' has other bits than NumPy"
+    counts = got["counts"][:workers]
+    means = dict(zip(COUNTERS, counts.mean(0), strict=True))
+    return {**means, "cycles": float(counts[:, 0].max()), "macs": made.macs}
+
+
+def report(names: Sequence[str], dtype: str, workers: int) -> None:
+    header = ["kernel", "cycles", "MAC/cycle", *list(COUNTERS)[1:]]
+    rows: list[list[object]] = []
+    for name in names:
+        counts = measure(CASES[name], dtype, workers)
+        rate = counts["macs"] / counts["cycles"]
+        others = [f"{counts[counter]:,.0f}" for counter in list(COUNTERS)[1:]]
+        rows.append([name, f"{counts['cycles']:,.0f}", f"{rate:.2f}", *others])
+    table(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", help="; ".join(CASES))
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--dtype", choices=["f16", "f32"], default="f16")
+    args = parser.parse_args()
+    unknown = sorted(set(args.names) - set(CASES))
+    if unknown:
+        parser.error(f"no such kernel: {', '.join(unknown)}")
+    report(args.names or list(CASES), args.dtype, args.workers)
+
+
+if __name__ == "__main__":
+    main()
