@@ -1,8 +1,9 @@
 """Verification: two Executors run training steps call by call and every tensor must agree in every bit.
 
 Nothing is tolerated: the first difference ends the run and is reported with
-its Program, call, tensor, index and both values.  NaN fails too, except in a
-step that dynamic loss scaling skipped on both sides, which is counted.
+its Program, call, tensor, index and both values.  NaN fails too, except in
+the gradients of a step that dynamic loss scaling skipped on both sides, which
+is counted: scaled gradients may overflow, the model's outputs and loss not.
 """
 
 from __future__ import annotations
@@ -207,8 +208,12 @@ class _Comparison:
         skipped = self._skipped_steps()
         for program in programs:
             given = {name: inputs[name] for name in program.inputs if name in inputs}
+            in_gradients = program.name not in ONCE and "loss" not in program.outputs
             for index, call in enumerate(program.calls):
                 self._compare_call(program.name, index, call, given if index == 0 else {})
+                if self.nan is not None and not in_gradients:
+                    raise _Found(self.nan)
+                in_gradients |= program.name not in ONCE and "loss" in call.outputs
                 done += 1
                 self.on_progress(Progress(self.step, self.steps, program.name, call.node, done, total))
         if self._skipped_steps() > skipped:

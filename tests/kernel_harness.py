@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +57,7 @@ def check_kernel(
     out_dtypes: element types of the outputs where they differ from ``infer``
     """
     op = op_for(op_name)
-    inplace = inplace or {}
-    names = ["" if value is None else f"in{i}" for i, value in enumerate(inputs)]
-    node = Node(op_name, tuple(names), (), dict(attrs or {}), name=op_name.lower())
-    kinds = dict.fromkeys(inplace.values(), "state")
-    tensors = [
-        None if v is None else Tensor(n, v.shape, _DTYPE_NAMES[v.dtype.name], kinds.get(i, "activation"))  # type: ignore[arg-type]
-        for i, (n, v) in enumerate(zip(names, inputs, strict=True))
-    ]
-    types = op.infer(node, tensors)
-    outputs = []
-    for i, (shape, dtype) in enumerate(types):
-        name = names[inplace[i]] if i in inplace else f"out{i}"
-        outputs.append(Tensor(name, tuple(shape), out_dtypes[i] if out_dtypes else dtype))  # type: ignore[arg-type]
-    node = Node(op_name, tuple(names), tuple(t.name for t in outputs), node.attrs, name=node.name)
-
+    node, tensors, outputs = _node(op_name, inputs, attrs, inplace or {}, out_dtypes)
     before = [None if v is None else v.copy() for v in inputs]
     expected = op.compute(node, list(inputs), outputs)
     for value, kept in zip(inputs, before, strict=True):
@@ -86,12 +73,9 @@ def check_kernel(
     assert call is not None, f"{op_name} has no kernel"
     stride = op.workspace(node, tensors, outputs)
     assert stride % 16 == 0, f"{op_name}.workspace is {stride}, not a multiple of 16"
-    values = {n: v for n, v in zip(names, inputs, strict=True) if v is not None}
+    values = {n: v for n, v in zip(node.inputs, inputs, strict=True) if v is not None}
     for team in workers:
-        buffers = {n: _Buffer(v.nbytes, v) for n, v in values.items()}
-        for tensor in outputs:
-            buffers.setdefault(tensor.name, _Buffer(tensor.nbytes))
-        buffers["workspace"] = _Buffer(stride * team)
+        buffers = _buffers(values, outputs, stride * team)
         run_kernel(call, buffers, team)
         shapes = [getattr(value, "shape", None) for value in inputs]
         where = f"{op_name} with {team} workers, attrs {node.attrs}, shapes {shapes}"
@@ -105,8 +89,71 @@ def check_kernel(
     return expected
 
 
-def run_kernel(call: KernelCall, buffers: Mapping[str, _Buffer], workers: int) -> None:
-    """Run the kernel's workers one after another on ``buffers`` (by tensor name, and 'workspace')."""
+def shares(
+    op_name: str,
+    inputs: Sequence[Array | None],
+    attrs: Mapping[str, Any] | None = None,
+    *,
+    inplace: Mapping[int, int] | None = None,
+    workers: int = 8,
+) -> list[Array]:
+    """For each worker, which elements of the first output it writes when it alone runs.
+
+    An output that is updated in place must change in every element.
+    """
+    op = op_for(op_name)
+    node, tensors, outputs = _node(op_name, inputs, attrs, inplace or {})
+    call = op.kernel(node, tensors, outputs)
+    assert call is not None, f"{op_name} has no kernel"
+    values = {n: v for n, v in zip(node.inputs, inputs, strict=True) if v is not None}
+    written = []
+    for worker in range(workers):
+        buffers = _buffers(values, outputs, op.workspace(node, tensors, outputs) * workers)
+        like = np.zeros(outputs[0].shape, f"u{np.dtype(NUMPY_DTYPES[outputs[0].dtype]).itemsize}")
+        before = buffers[outputs[0].name].array(like)
+        run_kernel(call, buffers, workers, only=worker)
+        written.append(buffers[outputs[0].name].array(like) != before)
+    return written
+
+
+def _node(
+    op_name: str,
+    inputs: Sequence[Array | None],
+    attrs: Mapping[str, Any] | None,
+    inplace: Mapping[int, int],
+    out_dtypes: Sequence[str] | None = None,
+) -> tuple[Node, list[Tensor | None], list[Tensor]]:
+    """The node on these inputs, and the tensors of its inputs and outputs."""
+    names = ["" if value is None else f"in{i}" for i, value in enumerate(inputs)]
+    node = Node(op_name, tuple(names), (), dict(attrs or {}), name=op_name.lower())
+    kinds = dict.fromkeys(inplace.values(), "state")
+    tensors = [
+        None if v is None else Tensor(n, v.shape, _DTYPE_NAMES[v.dtype.name], kinds.get(i, "activation"))  # type: ignore[arg-type]
+        for i, (n, v) in enumerate(zip(names, inputs, strict=True))
+    ]
+    outputs = []
+    for i, (shape, dtype) in enumerate(op_for(op_name).infer(node, tensors)):
+        name = names[inplace[i]] if i in inplace else f"out{i}"
+        outputs.append(Tensor(name, tuple(shape), out_dtypes[i] if out_dtypes else dtype))  # type: ignore[arg-type]
+    return replace(node, outputs=tuple(t.name for t in outputs)), tensors, outputs
+
+
+def _buffers(values: Mapping[str, Array], outputs: Sequence[Tensor], workspace: int) -> dict[str, _Buffer]:
+    """Memory of a call: inputs with their values, outputs and workspace unwritten."""
+    buffers = {n: _Buffer(v.nbytes, v) for n, v in values.items()}
+    for tensor in outputs:
+        buffers.setdefault(tensor.name, _Buffer(tensor.nbytes))
+    buffers["workspace"] = _Buffer(workspace)
+    return buffers
+
+
+def run_kernel(
+    call: KernelCall, buffers: Mapping[str, _Buffer], workers: int, only: int | None = None
+) -> None:
+    """Run the kernel's workers one after another, or ``only`` one, on ``buffers``.
+
+    Buffers go by tensor name, and 'workspace'.
+    """
     library, structure = _load(call.kernel, call.dtype)
     args = structure()
     known = {name for name, _ in structure._fields_}
@@ -123,7 +170,7 @@ def run_kernel(call: KernelCall, buffers: Mapping[str, _Buffer], workers: int) -
     function = getattr(library, f"mct_{call.kernel}_{call.dtype}")
     function.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32]
     function.restype = None
-    for worker in range(workers):
+    for worker in range(workers) if only is None else (only,):
         function(ctypes.byref(args), worker, workers)
 
 

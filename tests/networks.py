@@ -40,7 +40,7 @@ def residual() -> onnx.ModelProto:
 
 
 def separable() -> onnx.ModelProto:
-    """[1, 4, 12, 10] to 6 classes: even sizes with stride 2 and padding 1, groups, dilation, folded batch norm."""
+    """[1, 4, 12, 10] to 6 classes: even sizes, stride 2, padding 1, groups, dilation, folded batch norm."""
     return model(
         [1, 4, 12, 10],
         [

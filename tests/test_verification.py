@@ -119,6 +119,15 @@ def test_nan_in_a_step_that_both_sides_skip_is_counted(lowered: tuple[list[objec
     assert report.skipped == 2
 
 
+def test_nan_weights_fail_though_both_sides_skip_the_step(lowered: tuple[list[object], Manifest]) -> None:
+    device = Faulty(lowered[0])  # type: ignore[arg-type]
+    weight = device.read(["dense1.weight"])["dense1.weight"]
+    device.write({"dense1.weight": np.full_like(weight, np.nan)})
+    difference = compare(lowered, device).difference
+    assert difference is not None
+    assert difference.nan
+
+
 def test_no_samples_are_no_verification(lowered: tuple[list[object], Manifest]) -> None:
     with pytest.raises(DataError, match="no samples"):
         make_batches(lowered[1], np.zeros((0, 64), np.float32), np.zeros(0, np.int32), 1)

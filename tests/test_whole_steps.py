@@ -1,6 +1,6 @@
 """Whole training steps, tensor by tensor and bit by bit: firmware against the reference, between guard bytes.
 
-The small networks of :mod:`networks` need nothing beside the project; the MLPerf Tiny models are marked ``data``.
+The small networks of :mod:`networks` need nothing beside the project; MLPerf Tiny models are marked ``data``.
 """
 
 from __future__ import annotations

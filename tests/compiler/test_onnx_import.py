@@ -170,6 +170,15 @@ def test_matmul(x: tuple[int, ...], w: tuple[int, ...], swap: bool) -> None:
         check(model(x, [node("MatMul", "x w", "y")], {"w": normal(*w)}))
 
 
+def test_the_bias_of_a_single_output_is_trained() -> None:
+    for nodes, shape in (
+        ([node("Gemm", "x w b", "y", transB=1)], (1, 5)),
+        ([node("MatMul", "x w", "a"), node("Add", "a b", "y")], (5, 1)),
+    ):
+        imported = check(model([1, 5], nodes, {"w": normal(*shape), "b": normal(1)}))
+        assert {p.origin.initializer for p in imported.parameters if p.origin} == {"w", "b"}
+
+
 def test_matmul_of_two_activations() -> None:
     nodes = [
         node("Transpose", "x", "t", perm=[0, 2, 1]),

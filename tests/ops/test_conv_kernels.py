@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from convolution import Case, backward, cancelling, forward, shape_grid
-from gradient_harness import check_gradients
 from kernel_harness import check_kernel
+from numeric_gradient import check_gradient
 
 DTYPES = ("f4", "f2")
 GRID = shape_grid()
@@ -154,17 +156,23 @@ def test_accumulating_samples_one_by_one_equals_an_even_batch() -> None:
 )
 @pytest.mark.parametrize("activation", ["none", "relu"])
 def test_gradients(case: Case, activation: str) -> None:
-    """The rules themselves, through the differentiated graph, against central differences."""
+    """The rules themselves, through the differentiated graph, against central differences in float64."""
     rng = np.random.default_rng(5)
-    x = normal(rng, case.batch, case.height, case.width, case.group * case.channels)
-    w, b = (
-        normal(rng, case.group * case.outputs, *case.kernel, case.channels),
-        normal(rng, case.group * case.outputs),
-    )
+    channels, outputs = case.group * case.channels, case.group * case.outputs
+    x = normal(rng, case.batch, case.height, case.width, channels)
     attrs = {**case.attrs, "activation": activation}
-    step, tolerance = (2.0**-3, 1e-4) if activation == "none" else (2.0**-11, 2e-2)
-    check_gradients("Conv2d", [x, w, b], attrs, step=step, tolerance=tolerance)
+
+    def convolution(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+        y = forward(case, x, w) + b
+        return np.maximum(y, 0) if activation == "relu" else y
+
+    w = normal(rng, outputs, *case.kernel, case.channels)
+    check_gradient("Conv2d", [x, w, normal(rng, outputs)], convolution, attrs)
     del attrs["group"]
-    channels = x.shape[3]
-    depthwise = [x, normal(rng, *case.kernel, channels), normal(rng, channels)]
-    check_gradients("DepthwiseConv2d", depthwise, attrs, step=step, tolerance=tolerance)
+    case = replace(case, group=channels, channels=1, outputs=1)
+
+    def depthwise(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return convolution(x, w.transpose(2, 0, 1)[..., None], b)
+
+    w = normal(rng, *case.kernel, channels)
+    check_gradient("DepthwiseConv2d", [x, w, normal(rng, channels)], depthwise, attrs)

@@ -46,7 +46,10 @@ def clip(ctx: Importer, node: OnnxNode) -> None:
 
 @handles("Add", "Sub", "Mul", "Div")
 def binary(ctx: Importer, node: OnnxNode) -> None:
-    """NumPy broadcasting; an initializer of more than one element in Add or Mul is trained."""
+    """NumPy broadcasting; an initializer of more than one element in Add or Mul is trained.
+
+    So is the one element that Add adds to a layer of one output: its bias.
+    """
     shapes = ctx.shape(node, 0), ctx.shape(node, 1)
     try:
         shape = np.broadcast_shapes(*shapes)
@@ -55,8 +58,11 @@ def binary(ctx: Importer, node: OnnxNode) -> None:
     inputs: list[str] = []
     for i in range(2):
         value = ctx.value(node, i)
-        is_weight = isinstance(value, Static) and not value.literal and value.array.size > 1
-        name = ctx.tensor(node, i, trained=is_weight and node.op in ("Add", "Mul"))
+        trained = False
+        if isinstance(value, Static) and not value.literal:
+            several, bias = value.array.size > 1, value.array.shape == shape[-1:]
+            trained = (node.op in ("Add", "Mul") and several) or (node.op == "Add" and bias)
+        name = ctx.tensor(node, i, trained=trained)
         # a scalar is a tensor of one element: kernels have no tensors without axes
         inputs.append(
             ctx.reshape(node, name, (1,)) if ctx.graph.tensors[name].shape == () and shape else name

@@ -32,7 +32,7 @@ def gemm(ctx: Importer, node: OnnxNode) -> None:
             _broadcasts(shape, (rows, columns)),
             f"its C of shape {shape} does not broadcast to {(rows, columns)}",
         )
-        addend = ctx.tensor(node, 2, trained=int(np.prod(shape)) > 1)
+        addend = ctx.tensor(node, 2, trained=int(np.prod(shape)) > 1 or shape == (columns,))
         per_column = shape[-1:] == (columns,) and int(np.prod(shape)) == columns and ctx.is_static(node, 2)
         if per_column and alpha == beta == 1.0 and (columns > 1 or shape == (1,)):
             inputs.append(ctx.reshape(node, addend, (columns,)))
