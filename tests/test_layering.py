@@ -40,6 +40,7 @@ FLOORS = {
     "onnx_backend": 7,
     "__init__": 8,
     "cli": 9,
+    "__main__": 10,
 }
 #: Rooms of one floor that still must not know each other.
 STRANGERS = [("compiler", "device"), ("device", "compiler"), ("ops", "data"), ("simulators", "compiler")]

@@ -26,8 +26,6 @@ class Section:
     writable: bool
     #: whether its bytes are in the file (not zero-initialised)
     stored: bool
-    #: where in the file
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def _parse(contents: bytes, wide: bool) -> Elf:
 
     names = [text(names_index, h[0]) for h in headers]
     sections = [
-        Section(names[i], h[3], h[5], bool(h[2] & _WRITE), h[1] != _NOBITS, h[4])
+        Section(names[i], h[3], h[5], bool(h[2] & _WRITE), h[1] != _NOBITS)
         for i, h in enumerate(headers)
         if h[2] & _ALLOC and h[5]
     ]

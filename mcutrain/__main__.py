@@ -1,0 +1,5 @@
+"""``python -m mcutrain``: the command line."""
+
+from mcutrain.cli.main import run
+
+run()
