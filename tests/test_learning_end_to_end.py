@@ -1,4 +1,4 @@
-"""Training on the device leads somewhere: ONNX Runtime confirms its accuracy, and it stops when it diverges."""
+"""Training on the device leads somewhere: ONNX Runtime confirms the accuracy; divergence stops it."""
 
 from __future__ import annotations
 
