@@ -13,18 +13,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+_PIPE_WIDTH = 200
 #: Values above these print as the next unit.
 _UNITS = ((1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def output() -> Console:
-    """Standard output, without wrapping or highlighting: a pipe gets what a person sees."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output; a pipe or file gets wide lines, so that tables stay whole."""
+    return _console(stderr=False)
 
 
 def errors() -> Console:
     """Standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
 
 
 def print_json(value: Any) -> None:

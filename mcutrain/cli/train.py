@@ -216,6 +216,8 @@ class _Run:
         after = self.history[self.kept_epoch - 1].validation
         if self.before is not None and after is not None:
             console.print(f"test before: {_describe(self.before)}\ntest after:  {_describe(after)}")
+            if (self.before.accuracy or 0.0) > (after.accuracy or 0.0):
+                console.print("the model scored better before training: try a lower --lr or a larger --batch")
         console.print(f"[green]✓[/] {out}  (weights of epoch {self.kept_epoch})")
 
     def _ratios(self) -> Table:
