@@ -40,4 +40,8 @@ class Executor(Protocol):
 
 def same_bits(a: Array, b: Array) -> bool:
     """Whether two arrays have the same dtype, shape and bit patterns."""
-    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}"))
+    return (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and np.array_equal(a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}"))
+    )
