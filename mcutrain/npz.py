@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ Array = npt.NDArray[Any]
 #: Arrays above this many bytes are mapped instead of read.
 IN_MEMORY = 64 << 20
 _PIECE = 1 << 20
+#: NumPy's reader of headers, which not every version has types for.
+_FORMAT: Any = np.lib.format
 #: What Python's own readers raise for a file that is damaged, encrypted or of an unknown kind.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -80,30 +82,32 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, in
                 f" but holds {info.file_size - header} bytes",
                 _RESAVE,
             )
-        order = "F" if fortran else "C"
+        order: Literal["F", "C"] = "F" if fortran else "C"
         if nbytes <= in_memory:
-            return np.frombuffer(bytearray(stream.read()), dtype).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
+            return np.frombuffer(bytearray(stream.read()), dtype).reshape(shape, order=order)
         if info.compress_type == zipfile.ZIP_STORED:
             for _ in iter(lambda: stream.read(_PIECE), b""):
                 pass  # reading to the end compares the checksum
             offset = _payload_offset(path, info) + header
-            return np.memmap(path, dtype, "r", offset, shape, order)  # type: ignore[call-overload,no-any-return]
+            return np.memmap(path, dtype, "r", offset, shape, order)
         with tempfile.TemporaryFile(dir=_spill_directory()) as spill:
             for piece in iter(lambda: stream.read(_PIECE), b""):
                 spill.write(piece)
             spill.flush()
             # The mapping outlives the file, which has no name to be left behind.
-            return np.memmap(spill, dtype, "r", 0, shape, order)  # type: ignore[call-overload,no-any-return]
+            return np.memmap(spill, dtype, "r", 0, shape, order)
 
 
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran order, and element type; raises ValueError."""
-    version = np.lib.format.read_magic(stream)
+    version = _FORMAT.read_magic(stream)
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(stream)
-    raise ValueError(f"version {version} of the .npy format")
+        shape, fortran, dtype = _FORMAT.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = _FORMAT.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"version {version} of the .npy format")
+    return tuple(shape), bool(fortran), dtype
 
 
 def _payload_offset(path: Path, info: zipfile.ZipInfo) -> int:

@@ -246,7 +246,7 @@ class _Comparison:
     def _compare(self, place: _Place, tensor: str, got: Array, expected: Array) -> None:
         self.report.tensors += 1
         self.report.elements += got.size
-        both_nan = np.zeros(0, bool)
+        both_nan: Array = np.zeros(0, bool)
         if got.dtype.kind == "f" and same_bits(got, expected):
             both_nan = np.isnan(got)
             if not both_nan.any():

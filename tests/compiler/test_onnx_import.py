@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx_models import (
     assert_close,
@@ -93,6 +94,7 @@ def test_convolution_of_sequences_with_a_residual_moves_nothing_inside() -> None
     assert imported.folded == []
 
 
+ONNXRUNTIME = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 POOLS: list[tuple[str, dict[str, Any]]] = [
     (op, {"kernel_shape": [3, 2], **more, **extra})
     for op in ("MaxPool", "AveragePool")
@@ -108,6 +110,8 @@ POOLS: list[tuple[str, dict[str, Any]]] = [
     for extra in (({"dilations": [2, 1]}, {}) if op == "MaxPool" else ({"count_include_pad": 1}, {}))
     # ONNX Runtime leaves the dilation out of SAME padding, against the standard
     if not ("auto_pad" in more and "dilations" in extra)
+    # and up to 1.23, the last for Python 3.10, counts what ceil_mode adds as padding
+    if not ("ceil_mode" in more and "count_include_pad" in extra and ONNXRUNTIME <= (1, 23))
 ]
 
 
