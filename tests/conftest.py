@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,12 @@ def _missing(marker: str) -> str:
     if marker == "data" and not MLPERF_TINY.is_dir():
         return "the MLPerf Tiny models and data are not beside the project (../shared/data/mlperf_tiny)"
     return ""
+
+
+def pytest_configure() -> None:
+    # A shell's background job ignores Ctrl-C, and so would every process it starts; some tests send it.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
