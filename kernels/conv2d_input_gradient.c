@@ -9,15 +9,10 @@
  * Leaving a tap out keeps the pairs of the reduction only if a tap has an even
  * number of channels; if it is odd, every tap is taken, with zeros. */
 
-/* A run of neighbouring taps that are all taken. */
-struct tap_run {
-    uint32_t first, count;
-};
-
 struct phase {
-    uint32_t row, column;   /* 0 .. stride - 1 */
-    uint32_t height, width; /* the phase's own pixels */
-    const struct tap_run *runs;
+    uint32_t row, column;       /* 0 .. stride - 1 */
+    uint32_t height, width;     /* the phase's own pixels */
+    const struct mct_run *runs; /* neighbouring taps that are all taken */
     uint32_t run_count;
     uint32_t depth; /* elements gathered per pixel */
 };
@@ -27,7 +22,7 @@ static bool meets(uint32_t i, uint32_t k, uint32_t stride, uint32_t dilation, ui
 }
 
 static struct phase find_phase(const struct mct_conv2d_input_gradient *d, uint32_t index,
-                               struct tap_run *runs) {
+                               struct mct_run *runs) {
     struct phase p = {.row = index / d->stride_w, .column = index % d->stride_w, .runs = runs};
     p.height = p.row < d->height ? mct_ceil_div(d->height - p.row, d->stride_h) : 0;
     p.width = p.column < d->width ? mct_ceil_div(d->width - p.column, d->stride_w) : 0;
@@ -38,9 +33,9 @@ static struct phase find_phase(const struct mct_conv2d_input_gradient *d, uint32
             bool taken = outputs % 2 || (meets(p.row, kh, d->stride_h, d->dilation_h, d->pad_top) &&
                                          meets(p.column, kw, d->stride_w, d->dilation_w, d->pad_left));
             if (taken && !open)
-                runs[p.run_count++] = (struct tap_run){tap, 0};
+                runs[p.run_count++] = (struct mct_run){tap * outputs, 0};
             if (taken) {
-                runs[p.run_count - 1].count++;
+                runs[p.run_count - 1].count += outputs;
                 p.depth += outputs;
             }
             open = taken;
@@ -51,11 +46,11 @@ static struct phase find_phase(const struct mct_conv2d_input_gradient *d, uint32
 /* Copies the output gradients that input pixel (row, column) meets at the phase's taps, zeros off the grid.
  */
 static void gather_outputs(mct_elem *to, const struct mct_conv2d_input_gradient *d, const struct phase *p,
-                           uint32_t sample, uint32_t row, uint32_t column, uint32_t group) {
+                           uint32_t sample, uint32_t row, uint32_t column, uint32_t group, bool fast) {
     uint32_t outputs = d->out_channels / d->groups;
     const mct_elem *dy = (const mct_elem *)d->dy + sample * d->out_height * d->out_width * d->out_channels;
     for (uint32_t run = 0; run < p->run_count; run++) {
-        uint32_t tap = p->runs[run].first, end = tap + p->runs[run].count;
+        uint32_t tap = p->runs[run].first / outputs, end = tap + p->runs[run].count / outputs;
         uint32_t kh = tap / d->kernel_w, kw = tap % d->kernel_w;
         for (; tap < end; tap++, to += outputs) {
             int32_t h = mct_window_output(row, kh, d->stride_h, d->dilation_h, d->pad_top, d->out_height);
@@ -63,9 +58,9 @@ static void gather_outputs(mct_elem *to, const struct mct_conv2d_input_gradient 
             if (h == MCT_OUTSIDE || w == MCT_OUTSIDE)
                 memset(to, 0, outputs * sizeof(mct_elem));
             else
-                memcpy(to,
-                       dy + ((uint32_t)h * d->out_width + (uint32_t)w) * d->out_channels + group * outputs,
-                       outputs * sizeof(mct_elem));
+                mct_gather(
+                    to, dy + ((uint32_t)h * d->out_width + (uint32_t)w) * d->out_channels + group * outputs,
+                    outputs * sizeof(mct_elem), fast);
             if (++kw == d->kernel_w) {
                 kw = 0;
                 kh++;
@@ -74,52 +69,16 @@ static void gather_outputs(mct_elem *to, const struct mct_conv2d_input_gradient 
     }
 }
 
-#define SUM_RUNS(R, C)                                                                                       \
-    for (uint32_t run = 0, at = 0; run < p->run_count; run++) {                                              \
-        uint32_t length = p->runs[run].count * outputs;                                                      \
-        mct_block_##R##x##C(acc, a + at, p->depth, wt + p->runs[run].first * outputs, stride, length);       \
-        at += length;                                                                                        \
-    }
-
-/* dx of `rows` pixels, addressed by dx[], from their gathered output gradients; the group's weights wt. */
-static void multiply(mct_elem *const dx[4], uint32_t rows, const mct_elem *a, const mct_elem *wt,
-                     const struct phase *p, uint32_t channels, uint32_t outputs, uint32_t stride) {
-    uint32_t c = 0;
-    for (; c + 4 <= channels; c += 4, wt += 4 * stride) {
-        if (rows == 4) {
-            float acc[16] = {0};
-            SUM_RUNS(4, 4)
-            for (uint32_t i = 0; i < 16; i++)
-                dx[i / 4][c + i % 4] = mct_narrow(acc[i] + 0.0f);
-            continue;
-        }
-        const mct_elem *block = a;
-        for (uint32_t r = 0; r < rows; r++, a += p->depth) {
-            float acc[4] = {0};
-            SUM_RUNS(1, 4)
-            for (uint32_t i = 0; i < 4; i++)
-                dx[r][c + i] = mct_narrow(acc[i] + 0.0f);
-        }
-        a = block;
-    }
-    for (; c < channels; c++, wt += stride) {
-        const mct_elem *block = a;
-        for (uint32_t r = 0; r < rows; r++, a += p->depth) {
-            float acc[1] = {0};
-            SUM_RUNS(1, 1)
-            dx[r][c] = mct_narrow(acc[0] + 0.0f);
-        }
-        a = block;
-    }
-}
-
 void MCT_KERNEL(conv2d_input_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_input_gradient *d = args;
     uint32_t channels = d->channels / d->groups, outputs = d->out_channels / d->groups;
     uint32_t taps = d->kernel_h * d->kernel_w, stride = taps * outputs;
-    mct_elem *gathered = (mct_elem *)((uint8_t *)d->workspace + worker * d->workspace_stride);
-    struct tap_run *runs =
-        (struct tap_run *)((uint8_t *)gathered + (4 * stride * sizeof(mct_elem) + 15) / 16 * 16);
+    struct mct_fast fast = mct_fast_begin(worker, workers);
+    bool in_fast;
+    mct_elem *gathered = mct_workspace(&fast, &in_fast, d->workspace, d->workspace_stride, worker);
+    const struct mct_finish finish = {0};
+    struct mct_run *runs =
+        (struct mct_run *)((uint8_t *)gathered + (4 * stride * sizeof(mct_elem) + 15) / 16 * 16);
     uint32_t blocks = mct_ceil_div(
         d->batch * mct_ceil_div(d->height, d->stride_h) * mct_ceil_div(d->width, d->stride_w), 4);
     uint32_t item, last, known = UINT32_MAX;
@@ -137,15 +96,18 @@ void MCT_KERNEL(conv2d_input_gradient)(const void *args, uint32_t worker, uint32
         for (uint32_t group = 0; group < d->groups; group++) {
             mct_elem *dx[4];
             struct mct_pixel at = mct_pixel_at(first, p.height, p.width);
+            uint32_t ticket = mct_dma_begin();
             for (uint32_t r = 0; r < rows; r++) {
                 uint32_t row = at.row * d->stride_h + p.row, column = at.column * d->stride_w + p.column;
-                gather_outputs(gathered + r * p.depth, d, &p, at.sample, row, column, group);
+                gather_outputs(gathered + r * p.depth, d, &p, at.sample, row, column, group, in_fast);
                 dx[r] = (mct_elem *)d->dx +
                         ((at.sample * d->height + row) * d->width + column) * d->channels + group * channels;
                 mct_pixel_next(&at, p.height, p.width);
             }
-            multiply(dx, rows, gathered, (const mct_elem *)d->wt + group * channels * stride, &p, channels,
-                     outputs, stride);
+            mct_dma_wait(ticket);
+            const struct mct_right right = {(const mct_elem *)d->wt + group * channels * stride, stride,
+                                            p.runs, p.run_count};
+            mct_rows_nt(dx, gathered, p.depth, rows, &right, 0, channels, &finish, &fast);
         }
     }
 }

@@ -1,4 +1,5 @@
 #include "conv2d_weight_gradient.h"
+#include "conv2d_weight_gradient_fast.h"
 #include "gemm_tn_block.h"
 #include "window.h"
 
@@ -50,6 +51,10 @@ static void gather_four(mct_elem *to, const struct mct_conv2d_weight_gradient *d
 
 void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = args;
+    if (mct_weight_gradient_is_fast(d)) {
+        mct_weight_gradient_fast(d, worker, workers);
+        return;
+    }
     mct_elem *gathered = (mct_elem *)((uint8_t *)d->workspace + worker * d->workspace_stride);
     uint32_t channels = d->channels / d->groups, outputs = d->out_channels / d->groups;
     uint32_t depth = d->kernel_h * d->kernel_w * channels;

@@ -20,6 +20,11 @@
             for (uint32_t c = 0; c < (C); c++)                                                               \
                 sum[r * (C) + c] = acc[r * acc_stride + c];                                                  \
         uint32_t m = 0;                                                                                      \
+        if ((R) * (C) == 16 && n >= 2 && mct_sum_tn_4x4(sum, a, a_stride, b, b_stride, n / 2)) {             \
+            m = n & ~1u;                                                                                     \
+            a += m * a_stride;                                                                               \
+            b += m * b_stride;                                                                               \
+        }                                                                                                    \
         for (; m + 2 <= n; m += 2) {                                                                         \
             if ((R) == 4)                                                                                    \
                 mct_join4(x, a, a + a_stride);                                                               \

@@ -15,9 +15,11 @@
  *   mct_pair mct_both(float v)     v, v
  *   float    mct_dot(acc, a, b)    one step of a dot product over a pair
  *   float    mct_dot_low(acc, a, b)  the same when the second elements are absent
- *   bool     mct_sum_4x4(sum, a, b, stride, pairs)
+ *   bool     mct_sum_4x4(sum, a, a_stride, b, b_stride, pairs)
  *                                  sum[4 r + c] continues with `pairs` > 0 pairs of row r of a and row c
- *                                  of b, `stride` elements apart in both; false: do it yourself
+ *                                  of b; false: the backend leaves it to the caller
+ *   bool     mct_sum_tn_4x4(sum, a, a_stride, b, b_stride, pairs)
+ *                                  the same with pairs of rows of columns r and c
  *
  * mct_dot on binary16 is acc = f32(acc + f32(a0*b0 + a1*b1)); on binary32 it is
  * two fused multiply-adds, element 0 first.

@@ -65,9 +65,15 @@ MCT_INLINE float mct_dot_low(float acc, mct_pair a, mct_pair b) {
     return __builtin_fmaf(a.low, b.low, acc);
 }
 
-MCT_INLINE bool mct_sum_4x4(float *sum, const mct_elem *a, const mct_elem *b, uint32_t stride,
-                            uint32_t pairs) {
-    (void)sum, (void)a, (void)b, (void)stride, (void)pairs;
+MCT_INLINE bool mct_sum_4x4(float *sum, const mct_elem *a, uint32_t a_stride, const mct_elem *b,
+                            uint32_t b_stride, uint32_t pairs) {
+    (void)sum, (void)a, (void)a_stride, (void)b, (void)b_stride, (void)pairs;
+    return false;
+}
+
+MCT_INLINE bool mct_sum_tn_4x4(float *sum, const mct_elem *a, uint32_t a_stride, const mct_elem *b,
+                               uint32_t b_stride, uint32_t pairs) {
+    (void)sum, (void)a, (void)a_stride, (void)b, (void)b_stride, (void)pairs;
     return false;
 }
 
