@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from common import LOSSES, MODELS, RATES, model, samples, table
+from common import LOSSES, MODELS, model, samples, table
 
 import mcutrain
 from mcutrain.verification import make_batches, verify

@@ -13,8 +13,6 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mlperf_tiny"
 
 MODELS = {"resnet8": "resnet8_ic.onnx", "dscnn": "dscnn_kws.onnx", "autoencoder": "autoencoder_ad.onnx"}
 LOSSES = {"resnet8": "cross-entropy", "dscnn": "cross-entropy", "autoencoder": "mse"}
-#: Rates at which ten steps stay finite; this ResNet8 takes raw pixels, so its first layer's gradients are huge.
-RATES = {"resnet8": 1e-7, "dscnn": 1e-4, "autoencoder": 1e-4}
 
 
 def model(name: str) -> Path:
