@@ -1,0 +1,217 @@
+"""PULP's kernels over the shape grids, on qemu-xpulp and GVSoC, bit for bit and between guards.
+
+One firmware holds every kernel and a dispatcher; the host writes a call's operands and arguments, runs it,
+and reads all of them back. So the tests of the native kernels are run again, as they are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kernel_harness
+import numpy as np
+import pytest
+import test_conv_kernels as convolution
+import test_dense_kernels as dense
+from convolution import Case
+
+from mcutrain import simulators
+from mcutrain.compiler.toolchain import build_firmware, find_compiler
+from mcutrain.device.session import Session
+from mcutrain.manifest import CallEntry, Manifest, MemoryEntry, Options, ProgramEntry, TensorEntry
+from mcutrain.ops import KernelCall, Pointer
+from mcutrain.targets import Target, find_target
+
+TARGETS = [
+    pytest.param("qemu-xpulp", marks=pytest.mark.qemu),
+    pytest.param("gvsoc", marks=[pytest.mark.gvsoc, pytest.mark.slow]),
+]
+KERNELS = [
+    *("dense", "dense_weight_gradient", "bias_gradient"),
+    *("conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"),
+    *("depthwise_forward", "depthwise_input_gradient", "depthwise_weight_gradient"),
+]
+#: A call begins with the kernel's number, its arguments follow, then the buffers.
+ARGUMENTS, BUFFERS = 16, 256
+#: Sizes in bytes that a call may have; the least that is enough travels.
+SIZES = [1 << exponent for exponent in range(11, 20)]
+
+MODEL = """
+#include "mct_model.h"
+{includes}
+
+__attribute__((aligned(16))) uint8_t mct_data[16] = {{1}};
+__attribute__((aligned(16))) uint8_t mct_arena[{size}];
+const uint32_t mct_data_size = 16, mct_arena_size = {size};
+
+static const mct_kernel kernels[] = {{{names}}};
+
+static void dispatch(const void *args, uint32_t worker, uint32_t workers) {{
+    (void)args;
+    kernels[*(const uint32_t *)(const void *)mct_arena](mct_arena + {arguments}, worker, workers);
+}}
+
+static const struct mct_call call[] = {{{{dispatch, 0}}}};
+const struct mct_program mct_programs[] = {{{{"call", call, 1}}}};
+const uint32_t mct_program_count = 1;
+const uint8_t mct_build_id[32] = {{0xab}};
+const uint32_t mct_workers = 8;
+"""
+
+
+class Remote:
+    """Runs kernel calls on a simulated target; a session for each number of workers."""
+
+    def __init__(self, target: Target, project: Path) -> None:
+        names = ", ".join(f"mct_{stem}_f16" for stem in KERNELS)
+        includes = "\n".join(f'#include "{stem}.h"' for stem in KERNELS)
+        (project / "model.c").write_text(
+            MODEL.format(includes=includes, names=names, size=SIZES[-1], arguments=ARGUMENTS)
+        )
+        (project / "weights.S").touch()
+        self.target = target
+        self.firmware = build_firmware(
+            target,
+            project,
+            [(stem, "f16") for stem in KERNELS],
+            project / "firmware.elf",
+            compiler=find_compiler(),
+        )
+        self.base = self.firmware.elf.symbol("mct_arena")
+        self.sessions: dict[int, Session] = {}
+
+    def close(self) -> None:
+        for session in self.sessions.values():
+            session.close()
+
+    def session(self, workers: int) -> Session:
+        if workers not in self.sessions:
+            link = simulators.start(self.target, self.firmware.path)
+            self.sessions[workers] = Session(link, manifest(), workers=workers, silence=60.0)
+        return self.sessions[workers]
+
+    def run(self, call: KernelCall, buffers: Mapping[str, Any], workers: int) -> None:
+        """What ``kernel_harness.run_kernel`` does, there."""
+        assert self.base is not None
+        offsets, end = {}, BUFFERS
+        for name, buffer in buffers.items():
+            offsets[name] = end + buffer.first
+            end = -(-(end + len(buffer.memory)) // 16) * 16
+        size = next(size for size in SIZES if size >= end)
+        image = np.zeros(size, np.uint8)
+        image[:4] = np.frombuffer(struct.pack("<I", KERNELS.index(call.kernel)), np.uint8)
+        arguments = layout(call.kernel)()
+        for name, value in call.fields.items():
+            if isinstance(value, Pointer):
+                setattr(arguments, name, self.base.address + offsets[value.tensor] if value.tensor else 0)
+            elif isinstance(value, tuple):
+                getattr(arguments, name)[: len(value)] = value
+            else:
+                setattr(arguments, name, value)
+        packed = np.frombuffer(bytes(arguments), np.uint8)
+        assert ARGUMENTS + len(packed) <= BUFFERS
+        image[ARGUMENTS : ARGUMENTS + len(packed)] = packed
+        for name, buffer in buffers.items():
+            first = offsets[name] - buffer.first
+            image[first : first + len(buffer.memory)] = buffer.memory
+        tensor = f"call{size}"
+        session = self.session(workers)
+        back = session.run("call", {tensor: image.view(np.int32)}, (tensor,))[tensor].view(np.uint8)
+        for name, buffer in buffers.items():
+            first = offsets[name] - buffer.first
+            buffer.memory[:] = back[first : first + len(buffer.memory)]
+
+
+def layout(stem: str) -> type[ctypes.LittleEndianStructure]:
+    """``struct mct_<stem>`` with pointers of 32 bits."""
+    native = kernel_harness._structure(stem)
+    fields = [(name, ctypes.c_uint32 if kind is ctypes.c_void_p else kind) for name, kind in native._fields_]
+    return type(stem, (ctypes.LittleEndianStructure,), {"_fields_": fields})
+
+
+def manifest() -> Manifest:
+    entry = CallEntry("kernel", "layer", "op", (), ())
+    return Manifest(
+        name="kernels",
+        options=Options(),
+        tensors=tuple(TensorEntry(f"call{n}", "i32", (n // 4,), "state", "arena", 0, n) for n in SIZES),
+        programs=(ProgramEntry("call", (), (), (entry,)),),
+        layers=(),
+        memory=MemoryEntry(0, 0, 0, 0, 0, 0, 0),
+        data_size=16,
+        arena_size=SIZES[-1],
+        data_sha256="",
+        build_id="ab" + "00" * 31,
+    )
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    remote = Remote(find_target(request.param), tmp_path_factory.mktemp("kernels"))
+    yield remote
+    remote.close()
+
+
+@pytest.fixture(autouse=True)
+def everything_runs_there(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """check_kernel of the borrowed tests, with two numbers of workers."""
+    original = kernel_harness.check_kernel
+
+    def check(*args: Any, **options: Any) -> Any:
+        return original(*args, **{**options, "workers": (8, 3)})
+
+    monkeypatch.setattr(kernel_harness, "run_kernel", remote.run)
+    monkeypatch.setattr(dense, "check_kernel", check)
+    monkeypatch.setattr(convolution, "check_kernel", check)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 8])
+def test_dense_remainders(rows: int) -> None:
+    dense.test_every_remainder(rows, "f2")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(17, 16), (25, 144), (1, 144), (64, 33)])
+def test_dense_sizes(rows: int, columns: int) -> None:
+    dense.test_sizes_that_broke_other_libraries(rows, columns, "f2")
+
+
+@pytest.mark.parametrize(("rows", "columns", "depth"), [(4, 8, 64), (64, 64, 66), (13, 20, 2), (9, 41, 128)])
+@pytest.mark.parametrize("activation", ["none", "relu", "clip"])
+def test_dense_even_depth(rows: int, columns: int, depth: int, activation: str) -> None:
+    """The inner loops over whole blocks, with and without a bias, and with sums that cancel."""
+    rng = np.random.default_rng(depth)
+    attrs = {"activation": activation, "lo": -1.0, "hi": 2.0}
+    x, w = (rng.normal(size=(n, depth)).astype(np.float16) for n in (rows, columns))
+    for bias in (None, rng.normal(size=columns).astype(np.float32)):
+        dense.check_kernel("Dense", [x, w, bias], attrs)
+    extreme = np.where(rng.random(x.shape) < 0.1, np.float16(60000), x).astype(np.float16)
+    dense.check_kernel("Dense", [extreme, w, None], attrs, allow_nan=True)
+
+
+def test_dense_batched() -> None:
+    dense.test_batched("f2")
+
+
+@pytest.mark.parametrize("case", convolution.GRID[::3], ids=str)
+def test_convolution(case: Case) -> None:
+    convolution.test_convolution(case, "f2")
+
+
+@pytest.mark.parametrize("case", convolution.GRID[::5], ids=str)
+def test_depthwise(case: Case) -> None:
+    if case.kernel != (1, 1):
+        convolution.test_depthwise(case, "f2")
+
+
+def test_weight_gradient_across_chunks() -> None:
+    convolution.test_weight_gradient_across_chunks("f2")
+
+
+@pytest.mark.parametrize("outputs", [24, 25])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1)])
+def test_order_and_pairs(strides: tuple[int, int], outputs: int) -> None:
+    convolution.test_order_and_pairs_of_the_reduction(strides, outputs)
