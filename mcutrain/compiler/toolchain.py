@@ -251,7 +251,10 @@ def _cache_path(
     digest = hashlib.sha256(headers)
     for part in (compiler.version, *compiler.command, *flags, unit.source.name, _this_processor(flags)):
         digest.update(f"{part}\0".encode())
-    digest.update(unit.source.read_bytes())
+    # a variant of a kernel includes the one it stands in for
+    for source in (unit.source, unit.source.parent.parent / unit.source.name):
+        if source.is_file():
+            digest.update(source.read_bytes())
     return Path(platformdirs.user_cache_dir("mcutrain"), "objects", f"{digest.hexdigest()}.o")
 
 

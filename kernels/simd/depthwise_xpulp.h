@@ -1,0 +1,163 @@
+/* PULP's inner loops of depthwise convolutions with 3 by 3 taps, for two channels, over operands in L1.
+ *
+ * The two halves of a word are neighbouring channels; words of two taps, or of two pixels, are put together
+ * to one for each channel, which the dots take. */
+#ifndef MCT_DEPTHWISE_XPULP_H
+#define MCT_DEPTHWISE_XPULP_H
+
+#include "simd.h"
+
+/* Weights of taps (0,1), (2,3) ... (8, none) for the first channel and the second. */
+struct mct_x_taps {
+    uint32_t first[5], second[5];
+};
+
+MCT_INLINE struct mct_x_taps mct_x_taps(const mct_elem *w, uint32_t channels) {
+    struct mct_x_taps taps;
+    for (uint32_t i = 0; i < 5; i++, w += 2 * channels) {
+        uint32_t low = mct_xpulp_word(w), high = i < 4 ? mct_xpulp_word(w + channels) : 0;
+        taps.first[i] = mct_xpulp_pack(high, low);
+        taps.second[i] = mct_xpulp_pack_high(high, low);
+    }
+    return taps;
+}
+
+/* Bytes from a tap to the next in its row, from a row's last tap to the next row's first, from the last tap
+ * to the first one of the next pixel; from a result to the next. */
+struct mct_x_steps {
+    int32_t column, row, pixel, result;
+};
+
+#define MCT_X_LD(to, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[x], %[" by "]\n\t"
+#define MCT_X_PACK(to, high, low) ".insn r 0x57, 0, 0x68, %[" to "], %[" high "], %[" low "]\n\t"
+#define MCT_X_HIGH(low, high) ".insn r 0x57, 0, 0x64, %[" low "], %[" high "], %[select]\n\t"
+#define MCT_X_DOTS(low, high, i)                                                                             \
+    ".insn r 0x33, 0, 0x4b, %[s0], %[" low "], %[f" i "]\n\t"                                                \
+    ".insn r 0x33, 0, 0x4b, %[s1], %[" high "], %[g" i "]\n\t"
+#define MCT_X_PIXELS(count, bias)                                                                            \
+    ".option push\n\t"                                                                                       \
+    ".option norvc\n"                                                                                        \
+    "1:\tlw %[t], %[pixels]\n\t"                                                                             \
+    ".insn i 0x7b, 4, x0, %[t], 2*" count "\n\t" /* lp.setup: the next `count` instructions, t times */      \
+        MCT_X_LD("x0", "column") MCT_X_LD("x1", "column") MCT_X_LD(                                          \
+            "x2", "row") "mv %[s0], x0\n\t"                                                                  \
+                         "mv %[s1], x0\n\t"                                                                  \
+                         "add %[y], %[y], %[result]\n\t" MCT_X_PACK("t", "x1", "x0") MCT_X_HIGH("x0", "x1")  \
+                             MCT_X_LD("x3", "column") MCT_X_DOTS("t", "x0", "0") MCT_X_LD("x0", "column")    \
+                                 MCT_X_PACK("t", "x3", "x2") MCT_X_HIGH("x2", "x3") MCT_X_LD("x1", "row")    \
+                                     MCT_X_DOTS("t", "x2", "1") MCT_X_LD("x2", "column") MCT_X_PACK(         \
+                                         "t", "x1", "x0") MCT_X_HIGH("x0", "x1") MCT_X_LD("x3", "column")    \
+                                         MCT_X_DOTS("t", "x0", "2") MCT_X_LD("x0", "pixel")                  \
+                                             MCT_X_PACK("t", "x3", "x2") MCT_X_HIGH("x2", "x3") MCT_X_DOTS(  \
+                                                 "t", "x2",                                                  \
+                                                 "3") ".insn r 0x57, 0, 0x68, %[t], x0, %[x0]\n\t"           \
+                                                      "srli %[x0], %[x0], 16\n\t" MCT_X_DOTS("t", "x0", "4") \
+                                                          bias                                               \
+        ".insn r 0x33, 2, 0x58, %[t], %[s0], %[s1]\n\t"                                                      \
+        ".insn r 0x57, 0, 0x18, %[t], %[t], %[bound]\n\t"                                                    \
+        ".insn s 0x2b, 2, %[t], 0(%[y])\n\t"                                                                 \
+        "lw %[t], %[jump]\n\t"                                                                               \
+        "addi %[rows], %[rows], -1\n\t"                                                                      \
+        "add %[x], %[x], %[t]\n\t"                                                                           \
+        "bnez %[rows], 1b\n\t"                                                                               \
+        ".option pop"
+#define MCT_X_PIXEL_OPERANDS                                                                                 \
+    [x] "+r"(x), [y] "+r"(y), [rows] "+r"(rows), [t] "=&r"(t), [x0] "=&r"(x0), [x1] "=&r"(x1),               \
+        [x2] "=&r"(x2), [x3] "=&r"(x3), [s0] "=&r"(s0),                                                      \
+        [s1] "=&r"(s1)                                                                                       \
+        : [f0] "r"(w->first[0]), [f1] "r"(w->first[1]), [f2] "r"(w->first[2]), [f3] "r"(w->first[3]),        \
+          [f4] "r"(w->first[4]), [g0] "r"(w->second[0]), [g1] "r"(w->second[1]), [g2] "r"(w->second[2]),     \
+          [g3] "r"(w->second[3]), [g4] "r"(w->second[4]), [column] "r"(steps->column),                       \
+          [row] "r"(steps->row), [pixel] "r"(steps->pixel), [result] "r"(steps->result),                     \
+          [select] "r"(0x00030001u), [bound] "r"(bound), [pixels] "m"(pixels), [jump] "m"(jump)
+
+/* `rows` > 0 rows of `pixels` > 0 results in two channels, the rows of x `jump` bytes apart but for what the
+ * pixels go: sums of x times the taps, plus bias, set to zero below zero
+ * when `bound` is 0, and left as they are when it is 0x80008000. */
+MCT_INLINE void mct_x_depthwise(mct_elem *y, const mct_elem *x, const struct mct_x_taps *w,
+                                const struct mct_x_steps *steps, const float *bias, uint32_t bound,
+                                uint32_t rows, uint32_t pixels, int32_t jump) {
+    uint32_t x0, x1, x2, x3, t;
+    float s0, s1;
+    y = (mct_elem *)(void *)((uint8_t *)y - steps->result);
+    if (bias)
+        __asm__ volatile(MCT_X_PIXELS("37", "fadd.s %[s0], %[s0], %[b0]\n\t"
+                                            "fadd.s %[s1], %[s1], %[b1]\n\t")
+                         : MCT_X_PIXEL_OPERANDS, [b0] "r"(bias[0]), [b1] "r"(bias[1])
+                         : "memory");
+    else
+        __asm__ volatile(MCT_X_PIXELS("35", "") : MCT_X_PIXEL_OPERANDS : "memory");
+}
+
+#define MCT_X_AT(to, from, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" from "], %[" by "]\n\t"
+/* A tap: its words are in a (first pixel) and b (second); `next` loads more meanwhile, not into a. */
+#define MCT_X_TAP(a, b, i, j, next)                                                                          \
+    MCT_X_PACK("t", b, a)                                                                                    \
+    MCT_X_HIGH(a, b)                                                                                         \
+    next ".insn r 0x33, 0, 0x4b, %" i ", %[t], %[d0]\n\t"                                                    \
+         ".insn r 0x33, 0, 0x4b, %" j ", %[" a "], %[d1]\n\t"
+#define MCT_X_PAIRS(count, taps)                                                                             \
+    ".option push\n\t"                                                                                       \
+    ".option norvc\n\t"                                                                                      \
+    ".insn i 0x7b, 4, x0, %[t], 2*" count "\n\t" /* lp.setup */                                              \
+    ".insn i 0x0b, 2, %[p], 4(%[table])\n\t"                                                                 \
+    ".insn i 0x0b, 2, %[q], 4(%[table])\n\t" MCT_X_AT("d1", "dy", "column")                                  \
+        MCT_X_AT("c", "dy", "column") "add %[p], %[p], %[x]\n\t"                                             \
+                                      "add %[q], %[q], %[x]\n\t" MCT_X_PACK("d0", "c", "d1")                 \
+                                          MCT_X_HIGH("d1", "c") MCT_X_AT("a", "p", "column")                 \
+                                              MCT_X_AT("b", "q", "column") MCT_X_AT("c", "p", "column") taps \
+        ".option pop"
+#define MCT_X_PAIR_OPERANDS                                                                                  \
+    [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [e] "=&r"(e), [d0] "=&r"(d0), [d1] "=&r"(d1), [p] "=&r"(p),    \
+        [q] "=&r"(q), [t] "+r"(t), [table] "+r"(table),                                                      \
+        [dy] "+r"(dy)                                                                                        \
+        : [x] "r"(x), [column] "r"(column), [row] "r"(row), [select] "r"(0x00030001u) : "memory"
+
+/* sum[2 t + c] continues with dy times what tap t meets in x, for three taps of a row and two channels, over
+ * `pairs` > 0 pairs of pixels. The table has where each pixel's first tap is, in bytes from `x`; taps and
+ * pixels of dy are `column` bytes apart. */
+MCT_INLINE void mct_x_depthwise_3_taps(float sum[6], const mct_elem *x, const mct_elem *dy,
+                                       const uint32_t *table, int32_t column, uint32_t pairs) {
+    uint32_t a, b, c, d0, d1, e, p, q, t = pairs;
+    const int32_t row = 0; /* there is but one */
+    __asm__ volatile(MCT_X_PAIRS("26", MCT_X_TAP("a", "b", "0", "1",
+                                                 MCT_X_AT("e", "q", "column") MCT_X_AT("b", "p", "row"))
+                                           MCT_X_TAP("c", "e", "2", "3", MCT_X_AT("a", "q", "row"))
+                                               MCT_X_TAP("b", "a", "4", "5", ))
+                     : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]), "+r"(sum[5]),
+                       MCT_X_PAIR_OPERANDS);
+}
+
+/* The same for six taps in two rows, `row` bytes from a row's last tap to the next one's first. */
+MCT_INLINE void mct_x_depthwise_6_taps(float sum[12], const mct_elem *x, const mct_elem *dy,
+                                       const uint32_t *table, int32_t column, int32_t row, uint32_t pairs) {
+    uint32_t a, b, c, d0, d1, e, p, q, t = pairs;
+    __asm__ volatile(
+        MCT_X_PAIRS(
+            "44",
+            MCT_X_TAP("a", "b", "0", "1", MCT_X_AT("e", "q", "column") MCT_X_AT("b", "p", "row")) MCT_X_TAP(
+                "c", "e", "2", "3", MCT_X_AT("a", "q", "row") MCT_X_AT("e", "p", "column"))
+                MCT_X_TAP("b", "a", "4", "5", MCT_X_AT("c", "q", "column") MCT_X_AT("a", "p", "column"))
+                    MCT_X_TAP("e", "c", "6", "7", MCT_X_AT("b", "q", "column") MCT_X_AT("c", "p", "column"))
+                        MCT_X_TAP("a", "b", "8", "9", MCT_X_AT("e", "q", "column"))
+                            MCT_X_TAP("c", "e", "10", "11", ))
+        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]), "+r"(sum[5]), "+r"(sum[6]),
+          "+r"(sum[7]), "+r"(sum[8]), "+r"(sum[9]), "+r"(sum[10]), "+r"(sum[11]), MCT_X_PAIR_OPERANDS);
+}
+
+/* Zeros in `words` words, rounded up to even. */
+MCT_INLINE void mct_x_zero(void *to, uint32_t words) {
+    uint32_t twice = (words + 1) / 2;
+    if (twice)
+        __asm__ volatile(".option push\n\t"
+                         ".option norvc\n\t"
+                         ".insn i 0x7b, 4, x0, %[twice], 4\n\t"
+                         ".insn s 0x2b, 2, x0, 4(%[to])\n\t"
+                         ".insn s 0x2b, 2, x0, 4(%[to])\n\t"
+                         ".option pop"
+                         : [to] "+r"(to)
+                         : [twice] "r"(twice)
+                         : "memory");
+}
+
+#endif

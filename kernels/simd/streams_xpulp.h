@@ -1,0 +1,46 @@
+/* PULP's inner loops over rows of elements in L1. */
+#ifndef MCT_STREAMS_XPULP_H
+#define MCT_STREAMS_XPULP_H
+
+#include "simd.h"
+
+/* dx = dy where y > 0 or NaN, else 0; pv.cmpgt.h compares binary16 as integers, whose signs agree. */
+MCT_INLINE void mct_x_relu_gradient(mct_elem *dx, const mct_elem *dy, const mct_elem *y, uint32_t words) {
+#pragma clang loop unroll_count(4)
+    for (uint32_t i = 0; i < words; i++) {
+        uint32_t mask, word = mct_xpulp_word(y + 2 * i), g = mct_xpulp_word(dy + 2 * i);
+        MCT_XPULP_OP(0x57, 0, 0x0a, mask, word, 0);
+        mct_xpulp_store(dx + 2 * i, mask & g);
+    }
+}
+
+/* y = x, each rounded once, in pairs: vfcpka.h.s */
+MCT_INLINE void mct_x_narrow(mct_elem *y, const float *x, uint32_t words) {
+#pragma clang loop unroll_count(4)
+    for (uint32_t i = 0; i < words; i++) {
+        uint32_t packed;
+        MCT_XPULP_OP(0x33, 2, 0x58, packed, x[2 * i], x[2 * i + 1]);
+        mct_xpulp_store(y + 2 * i, packed);
+    }
+}
+
+/* sum[i] continues with the dot product of column i of dy[rows][columns] with ones, for two columns. */
+MCT_INLINE void mct_x_sum_columns(float sum[2], const mct_elem *dy, uint32_t columns, uint32_t rows) {
+    const mct_pair ones = mct_both(1.0f);
+    float s0 = sum[0], s1 = sum[1];
+    uint32_t m = rows / 2;
+#pragma clang loop unroll_count(4)
+    for (; m; m--, dy += 2 * columns) {
+        uint32_t low = mct_xpulp_word(dy), high = mct_xpulp_word(dy + columns);
+        s0 = mct_dot(s0, mct_xpulp_pack(high, low), ones);
+        s1 = mct_dot(s1, mct_xpulp_pack_high(high, low), ones);
+    }
+    if (rows % 2) {
+        uint32_t low = mct_xpulp_word(dy);
+        s0 = mct_dot(s0, low & 0xffff, ones);
+        s1 = mct_dot(s1, low >> 16, ones);
+    }
+    sum[0] = s0, sum[1] = s1;
+}
+
+#endif

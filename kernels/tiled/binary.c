@@ -1,0 +1,47 @@
+/* Sums, differences and products of equal shapes, whose operands stream through L1. */
+#include "fallback.h"
+MCT_ANY_SHAPE(binary)
+#include "../binary.c"
+#include "tiled/stream.h"
+
+#define MCT_STREAM_LOOP(name, operation)                                                                     \
+    static void name(const void *context, void *const *out, void *const *in, uint32_t count) {               \
+        (void)context;                                                                                       \
+        const mct_elem *restrict a = in[0], *restrict b = in[1];                                             \
+        mct_elem *restrict y = out[0];                                                                       \
+        _Pragma("clang loop unroll_count(4)") for (uint32_t i = 0; i < count; i++) y[i] =                    \
+            mct_narrow(mct_widen(a[i]) operation mct_widen(b[i]));                                           \
+    }
+
+MCT_STREAM_LOOP(add, +)
+MCT_STREAM_LOOP(subtract, -)
+MCT_STREAM_LOOP(multiply, *)
+
+/* Whether an operand has the result's shape: its elements are in the same order, without a gap. */
+static bool same_shape(const struct mct_binary *d, const uint32_t strides[MCT_RANK]) {
+    uint32_t distance = 1;
+    for (uint32_t axis = MCT_RANK; axis-- > 0; distance *= d->dims[axis])
+        if (d->dims[axis] > 1 && strides[axis] != distance)
+            return false;
+    return true;
+}
+
+void MCT_TILED(binary)(const void *args, uint32_t worker, uint32_t workers) {
+    const struct mct_binary *d = args;
+    if (d->count < MCT_STREAM_WORTH || d->operation > MCT_MULTIPLY || !same_shape(d, d->a_strides) ||
+        !same_shape(d, d->b_strides)) {
+        mct_any_shape_binary(args, worker, workers);
+        return;
+    }
+    const struct mct_stream in[MCT_STREAMS] = {{(void *)(uintptr_t)d->a, sizeof(mct_elem)},
+                                               {(void *)(uintptr_t)d->b, sizeof(mct_elem)}};
+    const struct mct_stream out[MCT_STREAMS] = {{d->y, sizeof(mct_elem)}};
+    uint32_t first, last;
+    mct_split_elements(d->count, worker, workers, &first, &last);
+    if (d->operation == MCT_ADD)
+        mct_stream_run(out, in, first, last, worker, add, 0);
+    else if (d->operation == MCT_SUBTRACT)
+        mct_stream_run(out, in, first, last, worker, subtract, 0);
+    else
+        mct_stream_run(out, in, first, last, worker, multiply, 0);
+}
