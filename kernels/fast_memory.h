@@ -13,6 +13,7 @@ enum { MCT_HAS_FAST = 1 };
 #else
 enum { MCT_HAS_FAST = 0 };
 
+#ifndef MCT_CLUSTER_H
 /* Never called, as there is no fast memory to copy to. */
 MCT_INLINE uint32_t mct_dma_begin(void) {
     return 0;
@@ -33,6 +34,7 @@ MCT_INLINE void mct_dma_out_rows(void *memory, const void *l1, uint32_t rows, ui
 MCT_INLINE void mct_dma_wait(uint32_t group) {
     (void)group;
 }
+#endif
 #endif
 
 /* What a worker has left of its fast memory. */

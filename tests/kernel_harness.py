@@ -154,7 +154,18 @@ def run_kernel(
 
     Buffers go by tensor name, and 'workspace'.
     """
-    library, structure = _load(call.kernel, call.dtype)
+    library, _ = _load(call.kernel, call.dtype)
+    args = arguments(call, buffers)
+    function = getattr(library, f"mct_{call.kernel}_{call.dtype}")
+    function.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32]
+    function.restype = None
+    for worker in range(workers) if only is None else (only,):
+        function(ctypes.byref(args), worker, workers)
+
+
+def arguments(call: KernelCall, buffers: Mapping[str, _Buffer]) -> ctypes.Structure:
+    """The call's structure, with the buffers' addresses."""
+    structure = _structure(call.kernel)
     args = structure()
     known = {name for name, _ in structure._fields_}
     assert set(call.fields) == known, (
@@ -167,11 +178,7 @@ def run_kernel(
             getattr(args, name)[: len(value)] = value
         else:
             setattr(args, name, value)
-    function = getattr(library, f"mct_{call.kernel}_{call.dtype}")
-    function.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32]
-    function.restype = None
-    for worker in range(workers) if only is None else (only,):
-        function(ctypes.byref(args), worker, workers)
+    return args
 
 
 class _Buffer:
@@ -260,6 +267,7 @@ _C_TYPES: dict[str, Any] = {
 }
 
 
+@functools.cache
 def _structure(stem: str) -> type[ctypes.Structure]:
     """ctypes layout of ``struct mct_<stem>``: scalars, arrays of constant or #defined length, pointers."""
     texts = [

@@ -1,0 +1,316 @@
+#include "../cluster.h"
+#include "../conv2d_weight_gradient_any.h"
+#include "l1.h"
+#include "../simd/runs.h"
+
+/* The reduction runs over pixels, and memory over channels: so tiles of x and dy, some rows of output
+ * pixels each, are turned over in L1, to one line per channel. In these a kernel offset is a shift, and
+ * sixteen products of four output channels and four channels of x are one walk along the lines, as in the
+ * forward convolution; with a stride, lines take every stride-th column, and there are as many sets of
+ * lines.
+ *
+ * If x has channels that are no multiple of four, a line is made for each element of the window instead.
+ *
+ * Tiles are brought while the workers compute the one before, and so are the accumulators if L1 does
+ * not hold all: then they come and go in blocks of output channels. */
+
+struct turn {
+    const struct mct_conv2d_weight_gradient *d;
+    bool whole_windows; /* a line for each element of the window */
+    uint32_t tiles, tile_rows;
+    uint32_t in_rows; /* rows of x that a tile of output rows meets */
+    /* lines of x: sets * set_lines, each of line_rows rows of `wide` columns */
+    uint32_t sets, set_lines, line_rows, wide, x_line, dy_line;
+    uint32_t taps, tap_blocks; /* kernel offsets; blocks of four lines that one has */
+    /* blocks of accumulators, in rows of `pitch` numbers, of which `depth` are real */
+    uint32_t chunk, chunks, depth, pitch;
+    mct_elem *x_raw, *dy_raw, *x_lines, *dy_lines;
+    float *acc[2];
+    struct mct_run_step *runs;
+};
+
+static uint32_t up(uint32_t n, uint32_t multiple) {
+    return mct_ceil_div(n, multiple) * multiple;
+}
+
+/* Takes L1 for tiles of `rows` rows; false when that is too much. */
+static bool take(struct turn *k, struct mct_l1 l1, uint32_t rows) {
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    uint32_t outputs = up(d->out_channels, 4), size = sizeof(mct_elem);
+    k->tile_rows = rows;
+    k->in_rows = (rows - 1) * d->stride_h + (d->kernel_h - 1) * d->dilation_h + 1;
+    k->line_rows = k->whole_windows ? rows : k->in_rows;
+    k->x_line = k->line_rows * k->wide;
+    k->dy_line = rows * d->out_width;
+    k->runs = mct_l1_take(&l1, (rows + 1) * sizeof *k->runs);
+    k->x_raw = mct_l1_take(&l1, mct_min(k->in_rows, d->height) * d->width * d->channels * size);
+    k->dy_raw = mct_l1_take(&l1, k->dy_line * d->out_channels * size);
+    k->x_lines = mct_l1_take(&l1, k->sets * k->set_lines * k->x_line * size);
+    k->dy_lines = mct_l1_take(&l1, outputs * k->dy_line * size);
+    if (!k->runs || !k->x_raw || !k->dy_raw || !k->x_lines || !k->dy_lines)
+        return false;
+    uint32_t fit = l1.left / (k->pitch * sizeof(float));
+    k->chunk = fit >= outputs ? outputs : fit / 8 * 4;
+    if (k->chunk == 0)
+        return false;
+    k->chunks = mct_ceil_div(outputs, k->chunk);
+    k->chunk = up(mct_ceil_div(outputs, k->chunks), 4);
+    for (uint32_t i = 0; i < 2; i++)
+        k->acc[i] = i < k->chunks ? mct_l1_take(&l1, k->chunk * k->pitch * sizeof(float)) : k->acc[0];
+    return k->acc[1] != NULL;
+}
+
+/* Null where the kernel for any shape is to do the work. By one worker.
+ *
+ * Pairs must not cross the end of a row: it must have an even number of output pixels. */
+static struct turn *plan(const struct mct_conv2d_weight_gradient *d) {
+    struct mct_l1 l1 = mct_l1_all();
+    struct turn *k = mct_l1_take(&l1, sizeof *k);
+    struct mct_conv2d_weight_gradient *copy = mct_l1_take(&l1, sizeof *copy);
+    if (!k || !copy || d->groups != 1 || d->out_width % 2)
+        return NULL;
+    *copy = *d;
+    *k = (struct turn){.d = copy};
+    k->depth = d->kernel_h * d->kernel_w * d->channels;
+    k->whole_windows = d->channels % 4 != 0;
+    if (k->whole_windows) {
+        k->sets = k->taps = 1;
+        k->set_lines = up(k->depth, 4);
+        k->wide = d->out_width;
+    } else {
+        uint32_t last = (d->kernel_w - 1) * d->dilation_w;
+        k->sets = mct_min(d->stride_w, last + 1);
+        k->taps = d->kernel_h * d->kernel_w;
+        k->set_lines = d->channels;
+        k->wide = up(d->out_width + last / d->stride_w, 2);
+    }
+    k->tap_blocks = k->set_lines / 4;
+    k->pitch = up(k->depth, 4);
+    for (uint32_t tiles = 1;; tiles = tiles < 4 ? tiles + 1 : tiles * 2) {
+        uint32_t rows = mct_ceil_div(d->out_height, tiles);
+        k->tiles = mct_ceil_div(d->out_height, rows);
+        if (take(k, l1, rows))
+            break;
+        if (rows == 1)
+            return NULL;
+    }
+    uint32_t step = (k->whole_windows ? 1 : d->stride_h) * k->wide;
+    for (uint32_t r = 0; r < k->tile_rows; r++)
+        k->runs[r] = (struct mct_run_step){0, r ? (int32_t)((step - d->out_width) * sizeof(mct_elem)) : 0,
+                                           d->out_width / 2};
+    return k;
+}
+
+struct step {
+    uint32_t sample, tile;
+};
+
+/* The rows of x, of the tile that begins with row `top` of it (which may be above x), that exist. */
+static void clip(const struct turn *k, const struct step *s, int32_t *top, uint32_t *first, uint32_t *last) {
+    *top = (int32_t)(s->tile * k->tile_rows * k->d->stride_h) - (int32_t)k->d->pad_top;
+    *first = *top < 0 ? 0 : mct_min((uint32_t)*top, k->d->height);
+    *last =
+        mct_min((uint32_t)(*top + (int32_t)k->in_rows < 0 ? 0 : *top + (int32_t)k->in_rows), k->d->height);
+}
+
+static uint32_t rows_of(const struct turn *k, const struct step *s) {
+    return mct_min(k->tile_rows, k->d->out_height - s->tile * k->tile_rows);
+}
+
+static void load(const struct turn *k, const struct step *s) {
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    uint32_t pitch = d->width * d->channels, out_pitch = d->out_width * d->out_channels, first, last;
+    int32_t top;
+    clip(k, s, &top, &first, &last);
+    if (first < last)
+        mct_l1_in(k->x_raw, (const mct_elem *)d->x + (s->sample * d->height + first) * pitch,
+                  (last - first) * pitch * sizeof(mct_elem));
+    mct_l1_in(k->dy_raw,
+              (const mct_elem *)d->dy + (s->sample * d->out_height + s->tile * k->tile_rows) * out_pitch,
+              rows_of(k, s) * out_pitch * sizeof(mct_elem));
+}
+
+/* Channels c and, if `two`, c + 1 of one row of `raw`, from column `column` on, every `stride`-th: `count`
+ * columns of the line `to`, and of the next, `next` elements on. Zeros where there is no column. */
+static __attribute__((noinline)) void turn_row(mct_elem *to, uint32_t next, const mct_elem *raw,
+                                               int32_t column, uint32_t width, uint32_t channels,
+                                               uint32_t stride, uint32_t count, bool two) {
+    uint32_t i = 0;
+    for (; i < count && column < 0; i++, column += (int32_t)stride) {
+        to[i] = 0;
+        if (two)
+            to[next + i] = 0;
+    }
+    uint32_t inside = column < (int32_t)width ? (width - 1 - (uint32_t)column) / stride + 1 : 0;
+    uint32_t end = mct_min(count, i + inside);
+    const mct_elem *from = raw + (uint32_t)column * channels;
+    channels *= stride;
+    if (two) {
+        for (; i + 2 <= end; i += 2, from += 2 * channels)
+            mct_turn_2x2(to + i, next, from, from + channels);
+    }
+    for (; i < end; i++, from += channels) {
+        to[i] = from[0];
+        if (two)
+            to[next + i] = from[1];
+    }
+    for (; i < count; i++) {
+        to[i] = 0;
+        if (two)
+            to[next + i] = 0;
+    }
+}
+
+static void turn_x(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    uint32_t first, last, item, end, lines = k->sets * k->set_lines, group = k->whole_windows ? 1 : 2;
+    int32_t top;
+    clip(k, s, &top, &first, &last);
+    mct_split(lines / group * k->line_rows, worker, workers, &item, &end);
+    uint32_t line = item / k->line_rows * group, row = item % k->line_rows;
+    for (; item < end; item++) {
+        int32_t at = top, column = -(int32_t)d->pad_left;
+        uint32_t channel = line % d->channels, tap = line / d->channels;
+        if (k->whole_windows) {
+            at += (int32_t)(row * d->stride_h + tap / d->kernel_w * d->dilation_h);
+            column += (int32_t)(tap % d->kernel_w * d->dilation_w);
+        } else {
+            at += (int32_t)row;
+            column += (int32_t)tap;
+        }
+        mct_elem *to = k->x_lines + line * k->x_line + row * k->wide;
+        if (at < (int32_t)first || at >= (int32_t)last || line >= (k->whole_windows ? k->depth : lines)) {
+            for (uint32_t i = 0; i < group; i++)
+                memset(to + i * k->x_line, 0, k->wide * sizeof(mct_elem));
+        } else {
+            const mct_elem *raw = k->x_raw + ((uint32_t)at - first) * d->width * d->channels + channel;
+            turn_row(to, k->x_line, raw, column, d->width, d->channels, d->stride_w, k->wide, group == 2);
+        }
+        if (++row == k->line_rows) {
+            row = 0;
+            line += group;
+        }
+    }
+}
+
+static void turn_dy(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    uint32_t pixels = rows_of(k, s) * d->out_width, line, end;
+    mct_split(mct_ceil_div(d->out_channels, 2), worker, workers, &line, &end);
+    for (line *= 2, end *= 2; line < end; line += 2)
+        turn_row(k->dy_lines + line * k->dy_line, k->dy_line, k->dy_raw + line, 0, pixels, d->out_channels, 1,
+                 pixels, line + 1 < d->out_channels);
+}
+
+/* A block of accumulators to L1 or from there. */
+static void move_acc(const struct turn *k, uint32_t chunk, float *l1, bool in) {
+    uint32_t first = chunk * k->chunk, rows = mct_min(k->chunk, k->d->out_channels - first);
+    float *acc = k->d->acc + first * k->depth;
+    uint32_t times = k->pitch == k->depth ? 1 : rows, bytes = rows / times * k->depth * sizeof(float);
+    for (; times; times--, acc += k->depth, l1 += k->pitch)
+        if (in)
+            mct_l1_in(l1, acc, bytes);
+        else
+            mct_l1_out(acc, l1, bytes);
+}
+
+/* A share of a tile's products with a block of accumulators. */
+static void multiply(const struct turn *k, uint32_t chunk, float *acc, uint32_t worker, uint32_t workers) {
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    uint32_t first = chunk * k->chunk, rows = mct_min(k->chunk, up(d->out_channels, 4) - first) / 4;
+    uint32_t item, last;
+    mct_split(rows * k->taps * k->tap_blocks, worker, workers, &item, &last);
+    uint32_t block = item % k->tap_blocks, tap = item / k->tap_blocks % k->taps;
+    uint32_t row = item / k->tap_blocks / k->taps;
+    struct mct_run_sums run = {
+        .a_step = (int32_t)(k->dy_line * sizeof(mct_elem)),
+        .b_step = (int32_t)(k->x_line * sizeof(mct_elem)),
+        .runs = k->runs,
+        .acc_step = (int32_t)(k->pitch * sizeof(float)),
+        .b_next = (int32_t)(4 * k->x_line * sizeof(mct_elem)),
+    };
+    run.a_back = mct_run_back(run.a_step);
+    run.b_back = mct_run_back(run.b_step);
+    while (item < last) {
+        uint32_t blocks = mct_min(k->tap_blocks - block, last - item), shift = 0;
+        if (!k->whole_windows) {
+            uint32_t column = tap % d->kernel_w * d->dilation_w;
+            shift = column % d->stride_w * k->set_lines * k->x_line + column / d->stride_w +
+                    tap / d->kernel_w * d->dilation_h * k->wide;
+        }
+        run.a = k->dy_lines + (first + row * 4) * k->dy_line;
+        run.b = k->x_lines + shift + block * 4 * k->x_line;
+        run.acc = acc + row * 4 * k->pitch + (tap * k->tap_blocks + block) * 4;
+        run.blocks = blocks;
+        mct_run_sums(&run);
+        item += blocks;
+        block = 0;
+        if (++tap == k->taps) {
+            tap = 0;
+            row++;
+        }
+    }
+}
+
+static void accumulate(struct turn *k, uint32_t worker, uint32_t workers) {
+    uint32_t raw = 0, in = 0, out = 0, turns = 0, all = k->d->batch * k->tiles * k->chunks;
+    struct step s = {0};
+    if (worker == 0) {
+        raw = mct_dma_begin();
+        load(k, &s);
+        in = mct_dma_begin();
+        move_acc(k, 0, k->acc[0], true);
+    }
+    for (uint32_t tile = 0; tile < k->d->batch * k->tiles; tile++) {
+        if (worker == 0)
+            mct_dma_wait(raw);
+        mct_barrier();
+        turn_x(k, &s, worker, workers);
+        turn_dy(k, &s, worker, workers);
+        if (worker == 0)
+            for (uint32_t r = 0, rows = rows_of(k, &s); r <= k->tile_rows; r++)
+                k->runs[r].pairs = r < rows ? k->d->out_width / 2 : 0;
+        if (++s.tile == k->tiles) {
+            s.tile = 0;
+            s.sample++;
+        }
+        for (uint32_t chunk = 0; chunk < k->chunks; chunk++, turns++) {
+            bool moving = turns == 0 || k->chunks > 1;
+            if (worker == 0 && moving)
+                mct_dma_wait(in);
+            if (chunk == 0 || moving)
+                mct_barrier();
+            if (worker == 0 && chunk == 0 && s.sample < k->d->batch) {
+                raw = mct_dma_begin();
+                load(k, &s);
+            }
+            if (worker == 0 && k->chunks > 1) {
+                if (turns > 0) {
+                    out = mct_dma_begin();
+                    move_acc(k, chunk ? chunk - 1 : k->chunks - 1, k->acc[(turns - 1) % 2], false);
+                    mct_dma_wait(out);
+                }
+                if (turns + 1 < all) {
+                    in = mct_dma_begin();
+                    move_acc(k, chunk + 1 < k->chunks ? chunk + 1 : 0, k->acc[(turns + 1) % 2], true);
+                }
+            }
+            multiply(k, chunk, k->acc[k->chunks > 1 ? turns % 2 : 0], worker, workers);
+        }
+    }
+    mct_barrier();
+    if (worker == 0) {
+        out = mct_dma_begin();
+        move_acc(k, k->chunks - 1, k->acc[k->chunks > 1 ? (turns - 1) % 2 : 0], false);
+        mct_dma_wait(out);
+    }
+}
+
+void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
+    struct turn *k = NULL;
+    MCT_SHARE(k, plan(args), worker);
+    if (k)
+        accumulate(k, worker, workers);
+    else
+        mct_conv2d_weight_gradient_any(args, worker, workers);
+}

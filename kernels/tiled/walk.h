@@ -1,0 +1,321 @@
+/* A convolution as a walk over tiles in L1, forward or as input gradient.
+ *
+ * x is brought to L1 in tiles of whole rows, padded with zeros, so that what an output pixel meets are runs
+ * of neighbouring elements at fixed distances from one another; four pixels of a row, a fixed distance apart,
+ * walk them together and share the weights. Tiles and blocks of weights are double-buffered: DMA brings
+ * those of the next step while the workers compute this one.
+ *
+ * Outputs come in phases: a phase's pixels meet the same runs. Forward there is one; an input gradient
+ * of stride s has s * s of them. A super-row is one row of each phase, `out_row_step` rows of y. */
+#ifndef MCT_TILED_WALK_H
+#define MCT_TILED_WALK_H
+
+#include "../cluster.h"
+#include "../gemm_block.h"
+#include "../simd/runs.h"
+#include "l1.h"
+
+/* A run: where it begins in the tile and in a row of weights, and its length, in elements. */
+struct mct_walk_run {
+    int32_t row, column; /* of x, from the place that the pixel's super-row and column have there */
+    uint32_t x, w, n;
+};
+
+struct mct_walk_phase {
+    uint32_t row, column; /* of y */
+    uint32_t rows, columns;
+    uint32_t first, count;            /* its runs */
+    const struct mct_run_step *steps; /* the same as steps from run to run */
+};
+
+enum { MCT_MOST_RUNS = 64, MCT_MOST_PHASES = 16 };
+
+/* What the two kernels have to say; the rest is worked out by mct_walk_plan. */
+struct mct_walk {
+    const mct_elem *x, *w;
+    mct_elem *y;
+    struct mct_finish finish;
+    uint32_t batch, height, width, channels;
+    uint32_t out_height, out_width, out_channels, depth; /* depth: elements in a row of weights */
+    uint32_t row_step, column_step;                      /* in x, from one pixel of a phase to the next */
+    uint32_t out_row_step, out_column_step;              /* in y */
+    uint32_t phases;
+    struct mct_walk_phase *phase;
+    struct mct_walk_run *run;
+    /* the plan */
+    uint32_t super_rows, tile_rows, tiles, chunk, chunks;
+    int32_t top, left;           /* of the first super-row's tile in x */
+    uint32_t tall, wide;         /* rows of x that a super-row meets; columns of a tile */
+    uint32_t x_tile, y_tile;     /* elements */
+    uint32_t x_stride, y_stride; /* from one pixel to the next, elements */
+    mct_elem *xs[2], *ys[2], *ws[2];
+};
+
+/* Where runs lie in the tile, and how much of everything fits L1. False: not even the smallest tile. */
+static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers) {
+    int32_t bottom = INT32_MIN, right = INT32_MIN;
+    uint32_t columns = 0, runs = 0;
+    k->super_rows = 0;
+    k->top = k->left = INT32_MAX;
+    for (uint32_t p = 0; p < k->phases; p++) {
+        const struct mct_walk_phase *phase = k->phase + p;
+        k->super_rows = phase->rows > k->super_rows ? phase->rows : k->super_rows;
+        columns = phase->columns > columns ? phase->columns : columns;
+        for (uint32_t i = phase->first; i < phase->first + phase->count; i++, runs++) {
+            const struct mct_walk_run *run = k->run + i;
+            int32_t last = run->column + (int32_t)((run->n - 1) / k->channels);
+            k->top = run->row < k->top ? run->row : k->top;
+            k->left = run->column < k->left ? run->column : k->left;
+            bottom = run->row > bottom ? run->row : bottom;
+            right = last > right ? last : right;
+        }
+    }
+    if (runs == 0)
+        return false;
+    if (k->left >= (int32_t)k->width)
+        return false; /* the window is all padding */
+    k->tall = (uint32_t)(bottom - k->top) + 1;
+    k->wide = (columns - 1) * k->column_step + (uint32_t)(right - k->left) + 1;
+    if (k->left < 0 && k->wide <= (uint32_t)-k->left)
+        return false;
+    for (uint32_t i = 0; i < runs; i++) {
+        struct mct_walk_run *run = k->run + i;
+        run->x = ((uint32_t)(run->row - k->top) * k->wide + (uint32_t)(run->column - k->left)) * k->channels;
+    }
+    struct mct_run_step *step = mct_l1_take(&l1, (runs + k->phases) * sizeof *step);
+    if (!step)
+        return false;
+    for (uint32_t p = 0; p < k->phases; p++) {
+        struct mct_walk_phase *phase = k->phase + p;
+        uint32_t x = 0, w = 0;
+        phase->steps = step;
+        for (uint32_t i = phase->first; i < phase->first + phase->count; i++) {
+            const struct mct_walk_run *run = k->run + i;
+            *step++ = (struct mct_run_step){(int32_t)((run->x - x) * sizeof(mct_elem)),
+                                            (int32_t)((run->w - w) * sizeof(mct_elem)), run->n / 2};
+            x = run->x + run->n;
+            w = run->w + run->n;
+        }
+        *step++ = (struct mct_run_step){0};
+    }
+    k->x_stride = k->column_step * k->channels;
+    k->y_stride = k->out_column_step * k->out_channels;
+    uint32_t x_row = k->wide * k->channels * k->row_step;
+    uint32_t y_row = k->out_row_step * k->out_width * k->out_channels;
+    uint32_t x_more = k->wide * k->channels * k->tall; /* at least the rows beyond the first super-rows */
+    x_more = x_more > x_row ? x_more - x_row : 0;
+    uint32_t weights = k->out_channels * k->depth, room = l1.left / sizeof(mct_elem);
+    uint32_t blocks = (k->out_channels + 3) / 4;
+    k->tile_rows = 0;
+    /* all weights, a half of them, a third ... until four super-rows fit */
+    for (uint32_t parts = 1; parts <= blocks && k->tile_rows < mct_min(4, k->super_rows); parts++) {
+        uint32_t chunk = parts == 1 ? k->out_channels : mct_ceil_div(blocks, parts) * 4;
+        uint32_t taken = (parts == 1 ? weights : 2 * chunk * k->depth) + 64;
+        if (taken >= room)
+            continue;
+        uint32_t whole = x_more + k->super_rows * (x_row + y_row), rows;
+        if (k->batch == 1 && whole + taken <= room && (parts > 1 || k->super_rows < 2 * workers))
+            rows = k->super_rows;
+        else
+            rows = (room - taken) / 2 < x_more ? 0 : ((room - taken) / 2 - x_more) / (x_row + y_row);
+        rows = mct_min(rows, k->super_rows);
+        if (rows > k->tile_rows) {
+            k->tile_rows = rows;
+            k->chunk = mct_min(chunk, k->out_channels);
+        }
+    }
+    if (k->tile_rows == 0)
+        return false;
+    k->tiles = mct_ceil_div(k->super_rows, k->tile_rows);
+    k->tile_rows = mct_ceil_div(k->super_rows, k->tiles);
+    k->chunks = mct_ceil_div(k->out_channels, k->chunk);
+    k->x_tile = (x_more + k->tile_rows * x_row + 1) / 2 * 2;
+    k->y_tile = (k->tile_rows * y_row + 1) / 2 * 2;
+    uint32_t buffers = k->batch * k->tiles > 1 ? 2 : 1, weight_buffers = k->chunks > 1 ? 2 : 1;
+    for (uint32_t i = 0; i < 2; i++) {
+        k->xs[i] = i < buffers ? mct_l1_take(&l1, k->x_tile * sizeof(mct_elem)) : k->xs[0];
+        k->ys[i] = i < buffers ? mct_l1_take(&l1, k->y_tile * sizeof(mct_elem)) : k->ys[0];
+        k->ws[i] = i < weight_buffers ? mct_l1_take(&l1, k->chunk * k->depth * sizeof(mct_elem)) : k->ws[0];
+    }
+    return k->xs[1] && k->ys[1] && k->ws[1];
+}
+
+/* Where a step is: steps go through the blocks of weights, tiles and samples. */
+struct mct_step {
+    uint32_t sample, tile, chunk, x, w; /* x, w: which of the two buffers */
+};
+
+static bool mct_walk_next(const struct mct_walk *k, struct mct_step *s) {
+    if (k->chunks > 1)
+        s->w ^= 1;
+    if (++s->chunk < k->chunks)
+        return true;
+    s->chunk = 0;
+    s->x ^= 1;
+    if (++s->tile < k->tiles)
+        return true;
+    s->tile = 0;
+    return ++s->sample < k->batch;
+}
+
+/* The columns left and right of x in a tile, which no DMA touches; for a share of the rows. */
+static void mct_walk_zero_sides(const struct mct_walk *k, uint32_t worker, uint32_t workers) {
+    uint32_t row, last, pitch = k->wide * k->channels, rows = k->x_tile / pitch;
+    uint32_t before = k->left < 0 ? mct_min((uint32_t)-k->left, k->wide) : 0;
+    uint32_t after = (uint32_t)mct_min((uint32_t)((int32_t)k->width - k->left), k->wide);
+    mct_split(rows, worker, workers, &row, &last);
+    for (; row < last; row++)
+        for (uint32_t i = 0; i < 2; i++) {
+            mct_elem *to = k->xs[i] + row * pitch;
+            memset(to, 0, before * k->channels * sizeof(mct_elem));
+            memset(to + after * k->channels, 0, (k->wide - after) * k->channels * sizeof(mct_elem));
+        }
+}
+
+/* Start to bring what a step needs and the one before it did not have. */
+static void mct_walk_load(const struct mct_walk *k, const struct mct_step *s, bool first) {
+    if (first || k->chunks > 1) {
+        uint32_t from = s->chunk * k->chunk, count = mct_min(k->chunk, k->out_channels - from);
+        mct_l1_in(k->ws[s->w], k->w + from * k->depth, count * k->depth * sizeof(mct_elem));
+    }
+    if (s->chunk)
+        return;
+    uint32_t super = s->tile * k->tile_rows, count = mct_min(k->tile_rows, k->super_rows - super);
+    uint32_t rows = (count - 1) * k->row_step + k->tall, pitch = k->wide * k->channels;
+    uint32_t skip = k->left < 0 ? (uint32_t)-k->left : 0; /* columns of zeros in the tile */
+    uint32_t ahead = k->left > 0 ? (uint32_t)k->left : 0; /* columns of x before the tile */
+    uint32_t wide = mct_min(k->wide - skip, k->width - ahead) * k->channels;
+    const mct_elem *x = k->x + s->sample * k->height * k->width * k->channels + ahead * k->channels;
+    mct_elem *to = k->xs[s->x] + skip * k->channels;
+    int32_t row = (int32_t)(super * k->row_step) + k->top;
+    for (uint32_t r = 0; r < rows; r++, row++, to += pitch)
+        if (row >= 0 && row < (int32_t)k->height)
+            mct_dma_in(to, x + (uint32_t)row * k->width * k->channels, wide * sizeof(mct_elem));
+        else
+            memset(to, 0, wide * sizeof(mct_elem));
+}
+
+static void mct_walk_store(const struct mct_walk *k, const struct mct_step *s) {
+    uint32_t first = s->tile * k->tile_rows * k->out_row_step, pitch = k->out_width * k->out_channels;
+    uint32_t rows = mct_min(k->tile_rows * k->out_row_step, k->out_height - first);
+    mct_l1_out(k->y + (s->sample * k->out_height + first) * pitch, k->ys[s->x],
+               rows * pitch * sizeof(mct_elem));
+}
+
+/* A few pixels times a few outputs from `c` on, one by one. */
+static __attribute__((noinline)) void mct_walk_edge(const struct mct_walk *k,
+                                                    const struct mct_walk_phase *phase, const mct_elem *x,
+                                                    const mct_elem *w, mct_elem *y, uint32_t c,
+                                                    uint32_t channels, uint32_t pixels) {
+    for (uint32_t i = 0; i < channels; i++, w += k->depth)
+        for (uint32_t r = 0; r < pixels; r++) {
+            float acc[1] = {0};
+            const struct mct_walk_run *run = k->run + phase->first, *end = run + phase->count;
+            for (; run < end; run++)
+                mct_block_1x1(acc, x + r * k->x_stride + run->x, 0, w + run->w, 0, run->n);
+            y[r * k->y_stride + i] = mct_finished(acc[0], &k->finish, c + i);
+        }
+}
+
+/* A worker's share of one phase of a step. The last four pixels of a row may be computed twice. */
+static void mct_walk_share(const struct mct_walk *k, const struct mct_step *s,
+                           const struct mct_walk_phase *phase, uint32_t worker, uint32_t workers) {
+    uint32_t super = s->tile * k->tile_rows;
+    if (super >= phase->rows || phase->columns == 0)
+        return;
+    uint32_t rows = mct_min(k->tile_rows, phase->rows - super);
+    uint32_t across = phase->columns < 4 ? 1 : 4, blocks = mct_ceil_div(phase->columns, across);
+    uint32_t from = s->chunk * k->chunk, count = mct_min(k->chunk, k->out_channels - from);
+    /* an item is `group` blocks of four outputs: all, unless there are few pixels */
+    uint32_t parts = mct_ceil_div(count, 4), group = parts, item, last;
+    while (group > 1 && rows * blocks * mct_ceil_div(parts, group) < 4 * workers)
+        group = mct_ceil_div(group, 2);
+    uint32_t groups = mct_ceil_div(parts, group);
+    mct_split(rows * blocks * groups, worker, workers, &item, &last);
+    uint32_t part = item % groups, block = item / groups % blocks, row = item / groups / blocks;
+    struct mct_run_blocks run = {
+        .a_step = (int32_t)(k->x_stride * sizeof(mct_elem)),
+        .b_step = (int32_t)(k->depth * sizeof(mct_elem)),
+        .y_step = (int32_t)(k->y_stride * sizeof(mct_elem)),
+        .runs = phase->steps,
+        .relu = k->finish.activation == MCT_RELU ? 0 : 0x80008000u,
+        .b_next = (int32_t)(4 * k->depth * sizeof(mct_elem)),
+    };
+    run.a_back = mct_run_back(run.a_step);
+    run.b_back = mct_run_back(run.b_step);
+    for (; item < last; item++) {
+        uint32_t column = mct_min(block * across, phase->columns - across);
+        const mct_elem *x =
+            k->xs[s->x] + (row * k->row_step * k->wide + column * k->column_step) * k->channels;
+        mct_elem *y = k->ys[s->x] + ((row * k->out_row_step + phase->row) * k->out_width +
+                                     column * k->out_column_step + phase->column) *
+                                        k->out_channels;
+        uint32_t c = part * group * 4, end = mct_min(c + group * 4, count);
+        if (across == 4 && k->finish.activation != MCT_CLIP) {
+            run.a = x;
+            run.b = k->ws[s->w] + c * k->depth;
+            run.y = y + from + c;
+            run.bias = k->finish.bias + from + c;
+            run.blocks = (end - c) / 4;
+            c += 4 * run.blocks;
+            if (run.blocks)
+                mct_run_blocks(&run);
+        }
+        if (c < end)
+            mct_walk_edge(k, phase, x, k->ws[s->w] + c * k->depth, y + from + c, from + c, end - c, across);
+        if (++part == groups) {
+            part = 0;
+            if (++block == blocks) {
+                block = 0;
+                row++;
+            }
+        }
+    }
+}
+
+static void mct_walk(const struct mct_walk *k, uint32_t worker, uint32_t workers) {
+    struct mct_step s = {0}, next = {0}, before = {0};
+    uint32_t loading = 0, storing = 0;
+    bool more = true, stored = false;
+    if (worker == 0) {
+        loading = mct_dma_begin();
+        mct_walk_load(k, &s, true);
+    }
+    mct_walk_zero_sides(k, worker, workers);
+    for (bool first = true; more; first = false) {
+        if (worker == 0) {
+            mct_dma_wait(loading);
+            if (stored && s.chunk == 0) {
+                mct_dma_wait(storing);
+                stored = false;
+            }
+        }
+        mct_barrier();
+        more = mct_walk_next(k, &next);
+        if (worker == 0) {
+            if (s.chunk == 0 && !first) {
+                storing = mct_dma_begin();
+                mct_walk_store(k, &before);
+                stored = true;
+            }
+            loading = mct_dma_begin();
+            if (more)
+                mct_walk_load(k, &next, false);
+        }
+        for (uint32_t p = 0; p < k->phases; p++)
+            mct_walk_share(k, &s, k->phase + p, worker, workers);
+        before = s;
+        s = next;
+    }
+    mct_barrier();
+    if (worker == 0) {
+        if (stored)
+            mct_dma_wait(storing);
+        mct_dma_wait(loading);
+        storing = mct_dma_begin();
+        mct_walk_store(k, &before);
+        mct_dma_wait(storing);
+    }
+}
+
+#endif

@@ -1,0 +1,133 @@
+"""Kernels that work on tiles in a scratch-pad: the reference's bits whatever the tiles, DMA in order.
+
+They run on threads; a transfer takes place no earlier than it is waited for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import kernel_harness
+import numpy as np
+import pytest
+from convolution import Case, cancelling, shape_grid
+from kernel_harness import KERNELS, arguments, check_kernel, compile_source
+
+from mcutrain.ops.base import KernelCall
+
+DTYPES = ("f2", "f4")
+CLUSTER = Path(__file__).parent / "cluster_threads.h"
+#: Bytes of L1: what pulp-open has, and so little that tiles have a row or two, or that nothing fits.
+SIZES = (47 * 1024, 6000, 3200)
+GRID = [
+    *[case for case in shape_grid() if case.width >= 4 and case.kernel != (1, 1)][::2],
+    Case(height=13, width=12, channels=8, outputs=20),
+    Case(height=13, width=12, channels=8, outputs=20, batch=2),
+    Case(height=12, width=16, channels=16, outputs=12, strides=(2, 2), pads=(0, 0, 1, 1)),
+    Case(height=12, width=16, channels=16, outputs=12, kernel=(1, 1), pads=(0, 0, 0, 0), strides=(2, 2)),
+    Case(height=17, width=10, channels=1, outputs=8, kernel=(10, 4), strides=(2, 2), pads=(4, 1, 5, 1)),
+]
+
+
+class Cluster:
+    """Runs tiled kernels; `transfers` counts the DMA's, `size` limits L1."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.size = SIZES[0]
+        self.transfers = 0
+
+    def run_kernel(
+        self, call: KernelCall, buffers: Mapping[str, kernel_harness._Buffer], workers: int
+    ) -> None:
+        library = load(self.folder, call.kernel, call.dtype)
+        kernel = getattr(library, f"mct_{call.kernel}_{call.dtype}")
+        ctypes.c_uint32.in_dll(library, "test_l1_size").value = self.size
+        mistakes = library.test_run(kernel, ctypes.byref(arguments(call, buffers)), ctypes.c_uint32(workers))
+        assert mistakes == 0, f"{call.kernel} on {workers} workers uses scratch-pad or DMA wrongly"
+        self.transfers += ctypes.c_uint32.in_dll(library, "test_transfers").value
+
+
+@functools.cache
+def load(folder: Path, stem: str, dtype: str) -> ctypes.CDLL:
+    sources = (CLUSTER, KERNELS / "tiled" / f"{stem}.c")
+    text = "".join(f'#include "{path}"\n' for path in sources)
+    digests = "".join(f"/* {hashlib.sha256(path.read_bytes()).hexdigest()} */\n" for path in sources)
+    wrapper = folder / f"tiled_{stem}.c"
+    wrapper.write_text(text + digests)
+    return ctypes.CDLL(str(compile_source(wrapper, dtype)))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    made = Cluster(tmp_path_factory.getbasetemp())
+    monkeypatch.setattr(kernel_harness, "run_kernel", made.run_kernel)
+    return made
+
+
+def normal(rng: np.random.Generator, *shape: int, dtype: str = "f4") -> np.ndarray:
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def check_convolution(case: Case, dtype: str, workers: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(len(str(case)))
+    inputs, outputs = case.group * case.channels, case.group * case.outputs
+    x = normal(rng, case.batch, case.height, case.width, inputs, dtype=dtype)
+    w = normal(rng, outputs, *case.kernel, case.channels, dtype=dtype)
+    activation = ({}, {"activation": "relu"}, {"activation": "clip", "lo": -0.5, "hi": 0.75})[
+        case.outputs % 3
+    ]
+    (y,) = check_kernel("Conv2d", [x, w, normal(rng, outputs)], {**case.attrs, **activation}, workers=workers)
+    check_kernel("Conv2d", [x, w, None], case.attrs, workers=workers[:1])
+    dy = normal(rng, *y.shape, dtype=dtype)
+    wt = w.reshape(case.group, case.outputs, *case.kernel, case.channels).transpose(0, 4, 2, 3, 1)
+    hw = {"input_hw": (case.height, case.width)}
+    check_kernel("Conv2dInputGradient", [dy, np.ascontiguousarray(wt)], {**case.attrs, **hw}, workers=workers)
+    check_kernel(
+        "Conv2dWeightGradient", [x, dy, normal(rng, *w.shape)], case.attrs, inplace={0: 2}, workers=workers
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", GRID, ids=str)
+def test_convolution(cluster: Cluster, case: Case, dtype: str) -> None:
+    for size in SIZES:
+        cluster.size = size
+        check_convolution(case, dtype, (8, 3) if size == SIZES[0] else (3,))
+
+
+@pytest.mark.parametrize("size", [40_000, 30_000, 24_000])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(height=16, width=16, channels=32, outputs=32),
+        Case(height=8, width=8, channels=64, outputs=64),
+        Case(height=16, width=16, channels=32, outputs=64, strides=(2, 2), pads=(0, 0, 1, 1)),
+    ],
+    ids=str,
+)
+def test_the_layers_of_a_residual_network(cluster: Cluster, case: Case, size: int) -> None:
+    """All three directions take the tiled way, weights and accumulators in several blocks."""
+    cluster.size = size
+    check_convolution(case, "f2", (8,))
+    assert cluster.transfers > 100
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_order_and_pairs_of_the_reduction(cluster: Cluster, strides: tuple[int, int]) -> None:
+    """Operands that cancel: the results are rounding errors, which another order would change."""
+    rng = np.random.default_rng(2)
+    case = Case(height=9, width=8, channels=24, outputs=24, strides=strides)
+    constant = np.float16(1.234)
+    x, w = np.full((1, 9, 8, 24), constant), cancelling(rng, 24, 3, 3, 24)
+    (y,) = check_kernel("Conv2d", [x, w, None], case.attrs)
+    assert 0 < np.abs(y).max() < 1
+    (dx,) = check_kernel(
+        "Conv2dInputGradient", [np.full(y.shape, constant), w[None]], {**case.attrs, "input_hw": (9, 8)}
+    )
+    assert 0 < np.abs(dx).max() < 1
+    assert cluster.transfers > 0
