@@ -75,7 +75,8 @@ class Build:
         transport = (
             simulators.start(self.target, self.firmware_path) if port is None else SerialTransport(port)
         )
-        return Learner(Session(transport, self.manifest, workers=workers or 0), self.manifest)
+        session = Session(transport, self.manifest, workers=workers or 0, end=port is None)
+        return Learner(session, self.manifest)
 
     def reference(self) -> Learner:
         """The same Programs in NumPy, which define the bits.

@@ -65,6 +65,8 @@ class Session:
         workers: cores to use, at most as many as compiled for; 0 for that many. Results don't depend on it.
         silence: seconds without a sign of life after which the link is given up.
         progress: called during transfers and long Programs.
+        end: whether closing says goodbye, which ends a simulator. A device that someone else started
+            is left as it is, for the next command.
 
     Raises:
         LinkError: no answer, or the device runs another build.
@@ -80,8 +82,10 @@ class Session:
         workers: int = 0,
         silence: float = 10.0,
         progress: Progress | None = None,
+        end: bool = True,
     ) -> None:
         self.manifest = manifest
+        self._end = end
         self.progress = progress
         self._transport = transport
         self._requests = Requester(transport, silence, workers=workers)
@@ -172,13 +176,14 @@ class Session:
         return {name: _as_array(entry, b"".join(received[name])) for name, entry in entries.items()}
 
     def close(self) -> None:
-        """Say goodbye, which ends a simulator and leaves a board ready, and close the link."""
+        """Close the link, and say goodbye first to a simulator of ours."""
         if self._closed:
             return
         self._closed = True
         try:
-            self._requests.silence = min(self._requests.silence, 2.0)
-            self._requests.request(Command.BYE)
+            if self._end:
+                self._requests.silence = min(self._requests.silence, 2.0)
+                self._requests.request(Command.BYE)
         except McutrainError:
             pass  # it is gone already, which is what we want
         finally:

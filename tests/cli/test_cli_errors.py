@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import make_dense_model
+from dense_model import make_dense_model
 from onnx import TensorProto, helper, numpy_helper
 
 from mcutrain.cli.main import main
