@@ -13,9 +13,17 @@
 #define MCT_XPULP_UPDATE(opcode, funct3, funct7, rd, rs1, rs2)                                               \
     __asm__(".insn r " #opcode ", " #funct3 ", " #funct7 ", %0, %1, %2" : "+r"(rd) : "r"(rs1), "r"(rs2))
 
-/* acc + f32(a1 * b1 + a0 * b0): vfdotpex.s.h */
+/* rd + f32(rs1.1 * rs2.1 + rs1.0 * rs2.0): vfdotpex.s.h. Its funct3 is not the same on all PULP cores. */
+#ifndef MCT_XPULP_DOT_FUNCT3
+#define MCT_XPULP_DOT_FUNCT3 0
+#endif
+#define MCT_XPULP_TEXT(value) #value
+#define MCT_XPULP_DOT_AS(funct3, rd, rs1, rs2)                                                               \
+    ".insn r 0x33, " MCT_XPULP_TEXT(funct3) ", 0x4b, " rd ", " rs1 ", " rs2 "\n\t"
+#define MCT_XPULP_DOT(rd, rs1, rs2) MCT_XPULP_DOT_AS(MCT_XPULP_DOT_FUNCT3, rd, rs1, rs2)
+
 MCT_INLINE float mct_xpulp_dot(float acc, uint32_t a, uint32_t b) {
-    MCT_XPULP_UPDATE(0x33, 0, 0x4b, acc, a, b);
+    __asm__(MCT_XPULP_DOT("%0", "%1", "%2") : "+r"(acc) : "r"(a), "r"(b));
     return acc;
 }
 
@@ -125,7 +133,7 @@ MCT_INLINE bool mct_sum_4x4(float *sum, const mct_elem *a, uint32_t a_stride, co
     int32_t a_step = (int32_t)(a_stride * sizeof(mct_elem)), a_back = 4 - 3 * a_step;
     int32_t b_step = (int32_t)(b_stride * sizeof(mct_elem)), b_back = 4 - 3 * b_step;
     uint32_t x0, x1, x2, x3, y0, y1 = pairs - 1;
-#define DOT(s, x, y) ".insn r 0x33, 0, 0x4b, %" s ", " x ", " y "\n\t"
+#define DOT(s, x, y) MCT_XPULP_DOT("%" s, x, y)
 #define LOAD(to, from, by) ".insn r 0x0b, 7, 0x10, " to ", " from ", " by "\n\t"
     __asm__(".option push\n\t"
             ".option norvc\n\t" LOAD("%[x0]", "%[a]", "%[a_step]") LOAD("%[x1]", "%[a]", "%[a_step]")
@@ -173,7 +181,7 @@ MCT_INLINE bool mct_sum_tn_4x4(float *sum, const mct_elem *a, uint32_t a_stride,
     const mct_elem *q = b + b_stride;
     uint32_t a_step = a_stride * sizeof(mct_elem), b_step = 2 * b_stride * sizeof(mct_elem);
     uint32_t x0, x1, x2, x3, y, u = pairs;
-#define DOT(s, x, y) ".insn r 0x33, 0, 0x4b, %" s ", " x ", " y "\n\t"
+#define DOT(s, x, y) MCT_XPULP_DOT("%" s, x, y)
 #define LOAD(to, offset, from) "lw " to ", " offset "(" from ")\n\t"
 #define NEXT(to, from, by) ".insn r 0x0b, 7, 0x10, " to ", " from ", " by "\n\t"
 #define PACK(to, high, low) ".insn r 0x57, 0, 0x68, " to ", " high ", " low "\n\t"

@@ -19,6 +19,8 @@ from mcutrain.errors import DeviceError, LinkError
 _BAD_VERSION = 1
 #: Status of every command but HELLO after a reset.
 _NOT_GREETED = 7
+#: Status of HELLO when the cores lack instructions that the kernels use.
+_UNFIT = 8
 #: Zero bytes sent, first and at most, to end a frame that a driver before us left half sent.
 _FLUSH, _LONGEST_FLUSH = 1 << 9, 1 << 15
 
@@ -167,6 +169,11 @@ def _checked(frame: Frame, name: str) -> bytes:
         raise LinkError(
             f"{name} was reset: what it had learned is gone",
             "open a new session and push the last good weights",
+        )
+    if frame.status == _UNFIT:
+        raise DeviceError(
+            f"{name} cannot run this build: {frame.body.decode('ascii', 'replace')}",
+            "compile for a target whose instructions the device has",
         )
     if frame.status:
         number = frame.command & ~RESPONSE

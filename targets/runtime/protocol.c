@@ -4,6 +4,7 @@
 #include "mct_model.h"
 #include "cobs.h"
 #include "crc32.h"
+#include "instructions.h"
 #include "link.h"
 #include "protocol.h"
 
@@ -231,6 +232,9 @@ static struct outcome hello(const struct request *request) {
     greeted = true;
     uint32_t wanted = get(request->body);
     mct_active_workers = wanted && wanted < mct_workers ? wanted : mct_workers;
+    const char *unfit = mct_unfit();
+    if (unfit)
+        return fail(MCT_UNFIT, unfit);
     const uint32_t facts[] = {MCT_PROTOCOL_VERSION, MCT_MAXIMUM_BODY, mct_active_workers,
                               mct_program_count,    mct_data_size,    mct_arena_size};
     for (uint32_t i = 0; i < 6; i++)

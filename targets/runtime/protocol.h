@@ -52,6 +52,7 @@ enum mct_status {
     MCT_BAD_PROGRAM = 5,
     MCT_TOO_LONG = 6,
     MCT_NOT_GREETED = 7,
+    MCT_UNFIT = 8, /* the cores lack instructions the kernels use */
 };
 
 /* Serve the link for ever. */

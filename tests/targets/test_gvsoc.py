@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 import mcutrain
 from mcutrain import doctor
 from mcutrain.compiler.elf import read_elf
-from mcutrain.errors import SimulatorError
+from mcutrain.errors import DeviceError, SimulatorError
 from mcutrain.simulators import gvsoc
 from mcutrain.verification import make_batches, verify
 
@@ -97,16 +97,16 @@ def test_the_probe_is_an_elf_file(tmp_path: Path) -> None:
     assert read_elf(path).sections == ()
 
 
-def make_cnn(path: Path) -> Path:
-    """Input [1, 2, 8, 8]: convolution, depthwise, stride 2, pooling, dense; every size a little odd."""
+def make_cnn(path: Path, first: int = 5, second: int = 6) -> Path:
+    """Input [1, 2, 8, 8]: convolution, depthwise, stride 2, pooling, dense, with so many channels."""
     rng = np.random.default_rng(3)
-    shapes = {
-        "w1": (5, 2, 3, 3),
-        "b1": (5,),
-        "w2": (5, 1, 3, 3),
-        "w3": (6, 5, 3, 3),
-        "b3": (6,),
-        "w4": (3, 24),
+    shapes: dict[str, tuple[int, ...]] = {
+        "w1": (first, 2, 3, 3),
+        "b1": (first,),
+        "w2": (first, 1, 3, 3),
+        "w3": (second, first, 3, 3),
+        "b3": (second,),
+        "w4": (3, 4 * second),
     }
     weights = [
         numpy_helper.from_array((rng.normal(size=shape) / 3).astype(np.float32), name)
@@ -115,7 +115,7 @@ def make_cnn(path: Path) -> Path:
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "one", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c1"], ["r1"], "relu"),
-        helper.make_node("Conv", ["r1", "w2"], ["c2"], "two", pads=[1, 1, 1, 1], group=5),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "two", pads=[1, 1, 1, 1], group=first),
         helper.make_node("Conv", ["c2", "w3", "b3"], ["c3"], "three", pads=[1, 1, 1, 1], strides=[2, 2]),
         helper.make_node("MaxPool", ["c3"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
         helper.make_node("Flatten", ["p"], ["f"], "flatten"),
@@ -135,10 +135,13 @@ def make_cnn(path: Path) -> Path:
 
 
 @pytest.mark.gvsoc
+@pytest.mark.parametrize("channels", [(5, 6), (8, 20)])
 @pytest.mark.parametrize("precision", ["mixed", "fp32"])
-def test_training_steps_have_the_bits_of_the_reference(tmp_path: Path, precision: str) -> None:
+def test_training_steps_have_the_bits_of_the_reference(
+    tmp_path: Path, precision: str, channels: tuple[int, int]
+) -> None:
     build = mcutrain.compile(
-        make_cnn(tmp_path / "cnn.onnx"),
+        make_cnn(tmp_path / "cnn.onnx", *channels),
         target="gvsoc",
         precision=precision,  # type: ignore[arg-type]
         loss="cross-entropy",
@@ -153,6 +156,14 @@ def test_training_steps_have_the_bits_of_the_reference(tmp_path: Path, precision
             report = verify(device.executor, reference.executor, build.manifest, batches, momentum=0.9)
         assert report.equal, report.difference
         assert report.steps == 2
+
+
+@pytest.mark.gvsoc
+def test_cores_without_an_instruction_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCUTRAIN_CFLAGS", "-DMCT_XPULP_DOT_FUNCT3=2")  # as other PULP cores encode it
+    build = mcutrain.compile(make_cnn(tmp_path / "cnn.onnx"), target="gvsoc", precision="mixed")
+    with pytest.raises(DeviceError, match=r"GVSoC cannot run this build: the cores lack vfdotpex\.s\.h"):
+        build.session()
 
 
 @pytest.mark.gvsoc
