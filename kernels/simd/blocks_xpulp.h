@@ -19,17 +19,26 @@
     M MCT_X_DOT(s2, "x2", y)                                                                                 \
     N MCT_X_DOT(s3, "x3", y) O
 
-/* A0 .. A3 load x0 .. x3, B0 .. B3 the four others in turn into y0, y1, y0, y1 */
+/* A0 .. A3 load x0 .. x3, B0 .. B3 the four others in turn into y0, y1, y0, y1. Loads never stand together:
+ * when both cores are in step they would leave their floating-point unit idle, one cycle in 33. So x3 comes
+ * when its own step has begun. */
+/* clang-format off */
 #define MCT_X_BLOCK(A0, A1, A2, A3, B0, B1, B2, B3)                                                          \
     ".option push\n\t"                                                                                       \
-    ".option norvc\n\t" A0 A1 A2 A3 B0 "beqz %[y1], 1f\n\t"                                                  \
+    ".option norvc\n\t" A0 A1 A2 B0                                                                          \
+    "beqz %[y1], 1f\n\t"                                                                                     \
     ".insn i 0x7b, 4, x0, %[y1], 48\n\t" /* lp.setup: the next 24 instructions, y1 times */                  \
-        MCT_X_COLUMN("y0", "0", "4", "8", "12", B1, , , ) MCT_X_COLUMN("y1", "1", "5", "9", "13", B2, , , )  \
-            MCT_X_COLUMN("y0", "2", "6", "10", "14", B3, , , )                                               \
-                MCT_X_COLUMN("y1", "3", "7", "11", "15", B0, A0, A1, A2 A3) "1:\n\t" MCT_X_COLUMN(           \
-                    "y0", "0", "4", "8", "12", B1, , , ) MCT_X_COLUMN("y1", "1", "5", "9", "13", B2, , , )   \
-                    MCT_X_COLUMN("y0", "2", "6", "10", "14", B3, , , )                                       \
-                        MCT_X_COLUMN("y1", "3", "7", "11", "15", , , , ) ".option pop"
+    MCT_X_COLUMN("y0", "0", "4", "8", "12", A3, B1, , )                                                      \
+    MCT_X_COLUMN("y1", "1", "5", "9", "13", B2, , , )                                                        \
+    MCT_X_COLUMN("y0", "2", "6", "10", "14", B3, , , )                                                       \
+    MCT_X_COLUMN("y1", "3", "7", "11", "15", B0, A0, A1, A2)                                                 \
+    "1:\n\t"                                                                                                 \
+    MCT_X_COLUMN("y0", "0", "4", "8", "12", A3, B1, , )                                                      \
+    MCT_X_COLUMN("y1", "1", "5", "9", "13", B2, , , )                                                        \
+    MCT_X_COLUMN("y0", "2", "6", "10", "14", B3, , , )                                                       \
+    MCT_X_COLUMN("y1", "3", "7", "11", "15", , , , )                                                         \
+    ".option pop"
+/* clang-format on */
 
 #define MCT_X_SUMS(S)                                                                                        \
     "+r"(S(0, 0)), "+r"(S(0, 1)), "+r"(S(0, 2)), "+r"(S(0, 3)), "+r"(S(1, 0)), "+r"(S(1, 1)), "+r"(S(1, 2)), \

@@ -5,6 +5,7 @@
 MCT_ANY_SHAPE(dense)
 #include "../dense.c"
 #include "simd/blocks_xpulp.h"
+#include "simd/rows_xpulp.h"
 #include "tiled/l1.h"
 
 enum { WORKERS = 8, ROWS = 4, CHUNK_DEPTH = 256 };
@@ -68,6 +69,11 @@ static void block_of_rows(mct_elem *y, const mct_elem *x, const mct_elem *w, uin
                           uint32_t depth, const struct mct_finish *finish) {
     uint32_t c = 0;
     const int32_t step = (int32_t)(depth * sizeof(mct_elem));
+    if (rows == ROWS && columns >= 4 && mct_rows_can(finish)) {
+        mct_elem *const to[ROWS] = {y, y + columns, y + 2 * columns, y + 3 * columns};
+        c = columns & ~3u;
+        mct_rows_4x4(to, x, depth, w, depth, depth / 2, c / 4, finish->bias, finish->activation == MCT_RELU);
+    }
     for (; c + 4 <= columns; c += 4) {
         if (rows == ROWS) {
             float sum[16] = {0};
