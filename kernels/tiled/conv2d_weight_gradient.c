@@ -14,6 +14,12 @@
  * Tiles are brought while the workers compute the one before, and so are the accumulators if L1 does
  * not hold all: then they come and go in blocks of output channels. */
 
+/* Where a line begins in the columns of x, and which of its own columns are inside. */
+struct start {
+    int32_t column;
+    uint32_t begin, end;
+};
+
 struct turn {
     const struct mct_conv2d_weight_gradient *d;
     bool whole_windows; /* a line for each element of the window */
@@ -27,6 +33,8 @@ struct turn {
     mct_elem *x_raw, *dy_raw, *x_lines, *dy_lines;
     float *acc[2];
     struct mct_run_step *runs;
+    struct start *starts; /* of each set; of each column of the window */
+    uint32_t *shifts;     /* of each kernel offset, in the lines of x */
 };
 
 static uint32_t up(uint32_t n, uint32_t multiple) {
@@ -43,21 +51,51 @@ static bool take(struct turn *k, struct mct_l1 l1, uint32_t rows) {
     k->x_line = k->line_rows * k->wide;
     k->dy_line = rows * d->out_width;
     k->runs = mct_l1_take(&l1, (rows + 1) * sizeof *k->runs);
+    k->starts = mct_l1_take(&l1, (d->kernel_w + d->stride_w) * sizeof *k->starts);
+    k->shifts = mct_l1_take(&l1, k->taps * sizeof *k->shifts);
     k->x_raw = mct_l1_take(&l1, mct_min(k->in_rows, d->height) * d->width * d->channels * size);
     k->dy_raw = mct_l1_take(&l1, k->dy_line * d->out_channels * size);
     k->x_lines = mct_l1_take(&l1, k->sets * k->set_lines * k->x_line * size);
     k->dy_lines = mct_l1_take(&l1, outputs * k->dy_line * size);
-    if (!k->runs || !k->x_raw || !k->dy_raw || !k->x_lines || !k->dy_lines)
+    if (!k->runs || !k->starts || !k->shifts || !k->x_raw || !k->dy_raw || !k->x_lines || !k->dy_lines)
         return false;
     uint32_t fit = l1.left / (k->pitch * sizeof(float));
     k->chunk = fit >= outputs ? outputs : fit / 8 * 4;
+    /* once it is turned, a single tile makes room for the second block of accumulators */
+    uint32_t over = (uint32_t)((uint8_t *)k->x_lines - (uint8_t *)k->x_raw) / (k->pitch * sizeof(float));
+    bool reuse = k->chunk == 0 && k->d->batch == 1 && rows == d->out_height;
+    if (reuse)
+        k->chunk = mct_min(fit, over) / 4 * 4;
     if (k->chunk == 0)
         return false;
     k->chunks = mct_ceil_div(outputs, k->chunk);
     k->chunk = up(mct_ceil_div(outputs, k->chunks), 4);
     for (uint32_t i = 0; i < 2; i++)
-        k->acc[i] = i < k->chunks ? mct_l1_take(&l1, k->chunk * k->pitch * sizeof(float)) : k->acc[0];
+        if (i && reuse)
+            k->acc[i] = (float *)(void *)k->x_raw;
+        else
+            k->acc[i] = i < k->chunks ? mct_l1_take(&l1, k->chunk * k->pitch * sizeof(float)) : k->acc[0];
     return k->acc[1] != NULL;
+}
+
+/* Fills `starts` and `shifts`, so that no worker need divide. */
+static void find_places(struct turn *k) {
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    uint32_t starts = k->whole_windows ? d->kernel_w : k->sets;
+    for (uint32_t i = 0; i < starts; i++) {
+        struct start *start = k->starts + i;
+        start->column = (int32_t)(i * (k->whole_windows ? d->dilation_w : 1)) - (int32_t)d->pad_left;
+        start->begin = start->column < 0 ? mct_ceil_div((uint32_t)-start->column, d->stride_w) : 0;
+        int32_t beyond = (int32_t)d->width - start->column; /* columns to the right end of x */
+        start->end = beyond > 0 ? mct_min(mct_ceil_div((uint32_t)beyond, d->stride_w), k->wide) : 0;
+        start->begin = mct_min(start->begin, start->end);
+    }
+    k->shifts[0] = 0;
+    for (uint32_t tap = 1; tap < k->taps; tap++) {
+        uint32_t column = tap % d->kernel_w * d->dilation_w;
+        k->shifts[tap] = column % d->stride_w * k->set_lines * k->x_line + column / d->stride_w +
+                         tap / d->kernel_w * d->dilation_h * k->wide;
+    }
 }
 
 /* Null where the kernel for any shape is to do the work. By one worker.
@@ -95,6 +133,7 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d) {
             return NULL;
     }
     uint32_t step = (k->whole_windows ? 1 : d->stride_h) * k->wide;
+    find_places(k);
     for (uint32_t r = 0; r < k->tile_rows; r++)
         k->runs[r] = (struct mct_run_step){0, r ? (int32_t)((step - d->out_width) * sizeof(mct_elem)) : 0,
                                            d->out_width / 2};
@@ -130,29 +169,30 @@ static void load(const struct turn *k, const struct step *s) {
               rows_of(k, s) * out_pitch * sizeof(mct_elem));
 }
 
-/* Channels c and, if `two`, c + 1 of one row of `raw`, from column `column` on, every `stride`-th: `count`
- * columns of the line `to`, and of the next, `next` elements on. Zeros where there is no column. */
-static __attribute__((noinline)) void turn_row(mct_elem *to, uint32_t next, const mct_elem *raw,
-                                               int32_t column, uint32_t width, uint32_t channels,
-                                               uint32_t stride, uint32_t count, bool two) {
+/* One row of x, turned: `count` columns of the line `to` and, if `two`, of the one `next` elements on. `from`
+ * is the line's first channel at its column 0, `step` the distance from one of its columns to the next;
+ * columns outside [begin, end) are zeros. */
+static __attribute__((noinline)) void turn_row(mct_elem *to, uint32_t next, const mct_elem *from,
+                                               uint32_t step, uint32_t begin, uint32_t end, uint32_t count,
+                                               bool two) {
     uint32_t i = 0;
-    for (; i < count && column < 0; i++, column += (int32_t)stride) {
+    for (; i < begin; i++) {
         to[i] = 0;
         if (two)
             to[next + i] = 0;
     }
-    uint32_t inside = column < (int32_t)width ? (width - 1 - (uint32_t)column) / stride + 1 : 0;
-    uint32_t end = mct_min(count, i + inside);
-    const mct_elem *from = raw + (uint32_t)column * channels;
-    channels *= stride;
     if (two) {
-        for (; i + 2 <= end; i += 2, from += 2 * channels)
-            mct_turn_2x2(to + i, next, from, from + channels);
-    }
-    for (; i < end; i++, from += channels) {
-        to[i] = from[0];
-        if (two)
+        for (; i + 4 <= end; i += 4, from += 4 * step) {
+            mct_turn_2x2(to + i, next, from, from + step);
+            mct_turn_2x2(to + i + 2, next, from + 2 * step, from + 3 * step);
+        }
+        for (; i < end; i++, from += step) {
+            to[i] = from[0];
             to[next + i] = from[1];
+        }
+    } else {
+        for (; i < end; i++, from += step)
+            to[i] = from[0];
     }
     for (; i < count; i++) {
         to[i] = 0;
@@ -161,34 +201,38 @@ static __attribute__((noinline)) void turn_row(mct_elem *to, uint32_t next, cons
     }
 }
 
+/* Lines of x, a share of them, by two channels or element by element. */
 static void turn_x(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
     uint32_t first, last, item, end, lines = k->sets * k->set_lines, group = k->whole_windows ? 1 : 2;
+    uint32_t pitch = d->width * d->channels, step = d->stride_w * d->channels, line_rows = k->line_rows;
     int32_t top;
     clip(k, s, &top, &first, &last);
-    mct_split(lines / group * k->line_rows, worker, workers, &item, &end);
-    uint32_t line = item / k->line_rows * group, row = item % k->line_rows;
+    mct_split(lines / group * line_rows, worker, workers, &item, &end);
+    uint32_t line = item / line_rows * group, row = item % line_rows;
+    uint32_t channel = line % d->channels, tap = line / d->channels;
     for (; item < end; item++) {
-        int32_t at = top, column = -(int32_t)d->pad_left;
-        uint32_t channel = line % d->channels, tap = line / d->channels;
-        if (k->whole_windows) {
-            at += (int32_t)(row * d->stride_h + tap / d->kernel_w * d->dilation_h);
-            column += (int32_t)(tap % d->kernel_w * d->dilation_w);
-        } else {
-            at += (int32_t)row;
-            column += (int32_t)tap;
-        }
+        uint32_t kh = k->whole_windows ? tap / d->kernel_w : 0;
+        const struct start *start = k->starts + (k->whole_windows ? tap - kh * d->kernel_w : tap);
+        int32_t at = top + (int32_t)(k->whole_windows ? row * d->stride_h + kh * d->dilation_h : row);
         mct_elem *to = k->x_lines + line * k->x_line + row * k->wide;
-        if (at < (int32_t)first || at >= (int32_t)last || line >= (k->whole_windows ? k->depth : lines)) {
-            for (uint32_t i = 0; i < group; i++)
-                memset(to + i * k->x_line, 0, k->wide * sizeof(mct_elem));
-        } else {
-            const mct_elem *raw = k->x_raw + ((uint32_t)at - first) * d->width * d->channels + channel;
-            turn_row(to, k->x_line, raw, column, d->width, d->channels, d->stride_w, k->wide, group == 2);
-        }
-        if (++row == k->line_rows) {
+        uint32_t begin = start->begin, stop = start->end;
+        if (at < (int32_t)first || at >= (int32_t)last || (k->whole_windows && line >= k->depth))
+            begin = stop = 0;
+        /* the first of the columns that are inside */
+        int32_t column = start->column + (int32_t)(begin * d->stride_w);
+        const mct_elem *from = k->x_raw;
+        if (begin < stop)
+            from += ((uint32_t)at - first) * pitch + (uint32_t)column * d->channels + channel;
+        turn_row(to, k->x_line, from, step, begin, stop, k->wide, group == 2);
+        if (++row == line_rows) {
             row = 0;
             line += group;
+            channel += group;
+            if (channel == d->channels) {
+                channel = 0;
+                tap++;
+            }
         }
     }
 }
@@ -198,7 +242,7 @@ static void turn_dy(const struct turn *k, const struct step *s, uint32_t worker,
     uint32_t pixels = rows_of(k, s) * d->out_width, line, end;
     mct_split(mct_ceil_div(d->out_channels, 2), worker, workers, &line, &end);
     for (line *= 2, end *= 2; line < end; line += 2)
-        turn_row(k->dy_lines + line * k->dy_line, k->dy_line, k->dy_raw + line, 0, pixels, d->out_channels, 1,
+        turn_row(k->dy_lines + line * k->dy_line, k->dy_line, k->dy_raw + line, d->out_channels, 0, pixels,
                  pixels, line + 1 < d->out_channels);
 }
 
@@ -232,14 +276,9 @@ static void multiply(const struct turn *k, uint32_t chunk, float *acc, uint32_t 
     run.a_back = mct_run_back(run.a_step);
     run.b_back = mct_run_back(run.b_step);
     while (item < last) {
-        uint32_t blocks = mct_min(k->tap_blocks - block, last - item), shift = 0;
-        if (!k->whole_windows) {
-            uint32_t column = tap % d->kernel_w * d->dilation_w;
-            shift = column % d->stride_w * k->set_lines * k->x_line + column / d->stride_w +
-                    tap / d->kernel_w * d->dilation_h * k->wide;
-        }
+        uint32_t blocks = mct_min(k->tap_blocks - block, last - item);
         run.a = k->dy_lines + (first + row * 4) * k->dy_line;
-        run.b = k->x_lines + shift + block * 4 * k->x_line;
+        run.b = k->x_lines + k->shifts[tap] + block * 4 * k->x_line;
         run.acc = acc + row * 4 * k->pitch + (tap * k->tap_blocks + block) * 4;
         run.blocks = blocks;
         mct_run_sums(&run);
