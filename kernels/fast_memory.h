@@ -74,7 +74,7 @@ MCT_INLINE void *mct_workspace(struct mct_fast *fast, bool *is_fast, void *works
 
 /* Copies to fast memory by DMA when that is worth while, else, and to other memory, at once. */
 MCT_INLINE void mct_gather(void *to, const void *from, uint32_t bytes, bool fast) {
-    if (MCT_HAS_FAST && fast && bytes >= 32)
+    if (MCT_HAS_FAST && fast && bytes >= 16)
         mct_dma_in(to, from, bytes);
     else
         memcpy(to, from, bytes);
