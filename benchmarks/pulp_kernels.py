@@ -1,6 +1,6 @@
-"""Cycles of single kernel calls on GVSoC's pulp-open, operands in L1 (or L2), checked against NumPy.
+"""Cycles of single kernel calls on GVSoC's pulp-open, operands in L2 (or L1), checked against NumPy.
 
-    python benchmarks/pulp_kernels.py [--workers N] [--dtype f16|f32] [names …]
+    python benchmarks/pulp_kernels.py [--workers N] [--dtype f16|f32] [--memory L1|L2] [names …]
 
 A call is run three times and the last one is counted, so caches are warm.  `cycles` is the
 longest any worker takes from the kernel's first instruction to its last; the
@@ -85,7 +85,7 @@ const uint32_t mct_workers = 8;
 
 @dataclass(frozen=True)
 class Case:
-    """One kernel call: an operator, the shapes of its operands, where they are."""
+    """One kernel call: an operator, and the shapes of its operands."""
 
     op: str
     shapes: tuple[tuple[int, ...], ...]
@@ -94,7 +94,6 @@ class Case:
     wide: tuple[int, ...] = ()
     #: output to the input it is updated in
     inplace: Mapping[int, int] = field(default_factory=dict)
-    memory: str = "L1"
 
 
 def conv(pads: int = 1, stride: int = 1, **more: Any) -> dict[str, Any]:
@@ -119,12 +118,12 @@ CASES: dict[str, Case] = {
     "NT 64x64x64 relu": Case("Dense", ((64, 64), (64, 64), (64,)), {"activation": "relu"}, wide=(2,)),
     "NT 61x63x65": Case("Dense", ((61, 65), (63, 65))),
     "TN 64x64x64": Case("DenseWeightGradient", ((64, 64), (64, 64), (64, 64)), **GRADIENT),
-    "conv 3x3 16-16 8x32": Case("Conv2d", ((1, 8, 32, 16), (16, 3, 3, 16)), conv()),
-    "conv 3x3 16-16 8x32 weights": Case(
-        "Conv2dWeightGradient", ((1, 8, 32, 16), (1, 8, 32, 16), (16, 3, 3, 16)), conv(), **GRADIENT
+    "conv 3x3 16-16 32x32": Case("Conv2d", ((1, 32, 32, 16), (16, 3, 3, 16)), conv()),
+    "conv 3x3 16-16 32x32 weights": Case(
+        "Conv2dWeightGradient", ((1, 32, 32, 16), (1, 32, 32, 16), (16, 3, 3, 16)), conv(), **GRADIENT
     ),
-    "conv 3x3 16-16 8x32 input": Case(
-        "Conv2dInputGradient", ((1, 8, 32, 16), (16, 3, 3, 16)), conv(input_hw=(8, 32))
+    "conv 3x3 16-16 32x32 input": Case(
+        "Conv2dInputGradient", ((1, 32, 32, 16), (16, 3, 3, 16)), conv(input_hw=(32, 32))
     ),
     "depthwise 3x3 64 25x5": Case("DepthwiseConv2d", ((1, 25, 5, 64), (3, 3, 64)), depthwise()),
     "depthwise 3x3 64 25x5 weights": Case(
@@ -134,8 +133,11 @@ CASES: dict[str, Case] = {
         "DepthwiseConv2dInputGradient", ((1, 25, 5, 64), (3, 3, 64)), depthwise(input_hw=(25, 5))
     ),
     "pointwise 64-64 125": Case("Conv2d", ((1, 25, 5, 64), (64, 1, 1, 64)), conv(pads=0)),
+    "conv 3x3 64-64 8x8": Case("Conv2d", ((1, 8, 8, 64), (64, 3, 3, 64)), conv()),
+    "conv 3x3 64-64 8x8 weights": Case(
+        "Conv2dWeightGradient", ((1, 8, 8, 64), (1, 8, 8, 64), (64, 3, 3, 64)), conv(), **GRADIENT
+    ),
     "dense 128x128": Case("Dense", ((1, 128), (128, 128))),
-    "dense 128x128 in L2": Case("Dense", ((1, 128), (128, 128)), memory="L2"),
 }
 
 
@@ -152,7 +154,7 @@ class Prepared:
     data_size: int
 
 
-def prepare(case: Case, dtype: str, workers: int) -> Prepared:
+def prepare(case: Case, dtype: str, memory: str, workers: int) -> Prepared:
     """Random operands, and where everything is."""
     rng, op = np.random.default_rng(SEED), op_for(case.op)
     names = [f"in{i}" for i in range(len(case.shapes))]
@@ -179,7 +181,7 @@ def prepare(case: Case, dtype: str, workers: int) -> Prepared:
     entries = [TensorEntry("counts", "i32", (8, len(COUNTERS)), "state", "data", 0, ends["data"])]
     workspace = Tensor("workspace", (op.workspace(node, tensors, outputs) * workers // 4,), "f32", "state")
     for tensor in {t.name: t for t in (*tensors, *outputs, workspace)}.values():
-        region = "arena" if case.memory == "L1" else "data"
+        region = "arena" if memory == "L1" else "data"
         offset = ends[region]
         ends[region] = -(-(offset + tensor.nbytes) // 16) * 16
         entries.append(
@@ -208,9 +210,9 @@ def literal(value: object, places: Mapping[str, TensorEntry]) -> str:
     return float_literal(value) if isinstance(value, float) else str(int(value))  # type: ignore[call-overload]
 
 
-def measure(case: Case, dtype: str, workers: int) -> dict[str, float]:
+def measure(case: Case, dtype: str, memory: str, workers: int) -> dict[str, float]:
     """Build, run, check the bits; the counters' values and ``macs``."""
-    made = prepare(case, dtype, workers)
+    made = prepare(case, dtype, memory, workers)
     places = {entry.name: entry for entry in made.tensors}
     text = MODEL.format(
         kernel=made.call.kernel,
@@ -260,11 +262,11 @@ def measure(case: Case, dtype: str, workers: int) -> dict[str, float]:
     return {**means, "cycles": float(counts[:, 0].max()), "macs": made.macs}
 
 
-def report(names: Sequence[str], dtype: str, workers: int) -> None:
+def report(names: Sequence[str], dtype: str, memory: str, workers: int) -> None:
     header = ["kernel", "cycles", "MAC/cycle", *list(COUNTERS)[1:]]
     rows: list[list[object]] = []
     for name in names:
-        counts = measure(CASES[name], dtype, workers)
+        counts = measure(CASES[name], dtype, memory, workers)
         rate = counts["macs"] / counts["cycles"]
         others = [f"{counts[counter]:,.0f}" for counter in list(COUNTERS)[1:]]
         rows.append([name, f"{counts['cycles']:,.0f}", f"{rate:.2f}", *others])
@@ -276,11 +278,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="; ".join(CASES))
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--dtype", choices=["f16", "f32"], default="f16")
+    parser.add_argument("--memory", choices=["L1", "L2"], default="L2", help="where the operands are")
     args = parser.parse_args()
     unknown = sorted(set(args.names) - set(CASES))
     if unknown:
         parser.error(f"no such kernel: {', '.join(unknown)}")
-    report(args.names or list(CASES), args.dtype, args.workers)
+    report(args.names or list(CASES), args.dtype, args.memory, args.workers)
 
 
 if __name__ == "__main__":
