@@ -40,6 +40,49 @@ static void gather_window(mct_elem *to, const struct mct_conv2d_forward *d, stru
     }
 }
 
+/* What four neighbouring pixels of a row meet in one row of the kernel: so many columns of x. */
+static inline uint32_t mct_shared_columns(const struct mct_conv2d_forward *d) {
+    return 3 * d->stride_w + d->kernel_w;
+}
+
+/* Bytes that gather_neighbours needs; 0 where it is not worth while, which it is when the channels are so
+ * few that copies of single windows are short. */
+static inline uint32_t mct_shared_bytes(const struct mct_conv2d_forward *d) {
+    bool few = d->kernel_w * d->channels * sizeof(mct_elem) < 32;
+    if (!MCT_HAS_FAST || !few || d->groups != 1 || d->dilation_w != 1)
+        return 0;
+    return d->kernel_h * mct_shared_columns(d) * d->channels * sizeof(mct_elem);
+}
+
+/* The windows of four neighbouring pixels of a row, cut out of what they share, which is copied once. */
+static inline void gather_neighbours(mct_elem *windows, const struct mct_conv2d_forward *d,
+                                     struct mct_pixel p, mct_elem *shared) {
+    uint32_t channels = d->channels, columns = mct_shared_columns(d), window = d->kernel_w * channels;
+    int32_t left = (int32_t)(p.column * d->stride_w) - (int32_t)d->pad_left;
+    uint32_t before = left < 0 ? mct_min((uint32_t)-left, columns) : 0, start = left < 0 ? 0 : (uint32_t)left;
+    uint32_t inside = start < d->width ? mct_min(columns - before, d->width - start) : 0;
+    const mct_elem *x = (const mct_elem *)d->x + p.sample * d->height * d->width * channels;
+    uint32_t ticket = mct_dma_begin();
+    for (uint32_t kh = 0; kh < d->kernel_h; kh++) {
+        mct_elem *to = shared + kh * columns * channels;
+        int32_t row = mct_window_input(p.row, kh, d->stride_h, d->dilation_h, d->pad_top, d->height);
+        uint32_t copied = row == MCT_OUTSIDE ? 0 : inside;
+        if (copied)
+            mct_dma_in(to + before * channels, x + ((uint32_t)row * d->width + start) * channels,
+                       copied * channels * sizeof(mct_elem));
+        memset(to, 0, before * channels * sizeof(mct_elem));
+        memset(to + (before + copied) * channels, 0,
+               (columns - before - copied) * channels * sizeof(mct_elem));
+    }
+    mct_dma_wait(ticket);
+    for (uint32_t r = 0; r < 4; r++)
+        for (uint32_t kh = 0; kh < d->kernel_h; kh++) {
+            const mct_elem *from = shared + (kh * columns + r * d->stride_w) * channels;
+            for (uint32_t i = 0; i < window; i++)
+                *windows++ = from[i];
+        }
+}
+
 /* Items are blocks of four output pixels, cut into groups of columns when
  * there are too few of them to keep every worker busy. */
 static inline void mct_conv2d_forward_any(const void *args, uint32_t worker, uint32_t workers) {
@@ -48,6 +91,7 @@ static inline void mct_conv2d_forward_any(const void *args, uint32_t worker, uin
     struct mct_fast fast = mct_fast_begin(worker, workers);
     bool in_fast;
     mct_elem *windows = mct_workspace(&fast, &in_fast, d->workspace, d->workspace_stride, worker);
+    mct_elem *shared = in_fast && mct_shared_bytes(d) ? mct_fast_take(&fast, mct_shared_bytes(d)) : 0;
     uint32_t depth = d->channels / d->groups, taps = d->kernel_h * d->kernel_w * depth;
     const struct mct_run whole = {0, taps};
     uint32_t outputs = d->out_channels / d->groups;
@@ -61,12 +105,16 @@ static inline void mct_conv2d_forward_any(const void *args, uint32_t worker, uin
         uint32_t from = item % parts * width, to = mct_min(from + width, outputs);
         for (uint32_t group = 0; group < d->groups; group++) {
             struct mct_pixel p = mct_pixel_at(first, d->out_height, d->out_width);
-            uint32_t ticket = mct_dma_begin();
-            for (uint32_t r = 0; r < rows; r++) {
-                gather_window(windows + r * taps, d, p, group, depth, in_fast);
-                mct_pixel_next(&p, d->out_height, d->out_width);
+            if (shared && rows == 4 && p.column + 4 <= d->out_width) {
+                gather_neighbours(windows, d, p, shared);
+            } else {
+                uint32_t ticket = mct_dma_begin();
+                for (uint32_t r = 0; r < rows; r++) {
+                    gather_window(windows + r * taps, d, p, group, depth, in_fast);
+                    mct_pixel_next(&p, d->out_height, d->out_width);
+                }
+                mct_dma_wait(ticket);
             }
-            mct_dma_wait(ticket);
             struct mct_finish part = finish;
             if (part.bias)
                 part.bias += group * outputs;
