@@ -43,7 +43,7 @@ RECIPES = {
         schedule=(1.0, 0.3),
     ),
     "dscnn-fresh": Recipe(
-        "dscnn", epochs=60, lr=0.05, batch=10, momentum=0.9, fresh=True, schedule=(1.0, 0.3, 0.1)
+        "dscnn", epochs=60, lr=0.002, batch=5, momentum=0.9, fresh=True, schedule=(1.0, 1.0, 0.2)
     ),
 }
 
