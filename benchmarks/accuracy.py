@@ -63,7 +63,7 @@ def with_fresh_weights(path: Path, out: Path, seed: int = 0) -> Path:
     return out
 
 
-def run(recipe: Recipe, precision: str, scratch: Path) -> tuple[float, float, list[float]]:
+def run(recipe: Recipe, precision: str, scratch: Path) -> tuple[float, float, float, list[float]]:
     data = samples(recipe.model)
     path = model(recipe.model)
     if recipe.fresh:
@@ -93,11 +93,13 @@ def run(recipe: Recipe, precision: str, scratch: Path) -> tuple[float, float, li
             )
             losses += [event.loss for event in training.epochs]
         after = session.evaluate(data["x_test"], data["y_test"]).accuracy
+        fitted = session.evaluate(data["x_train"], data["y_train"]).accuracy
         scored = scratch / "trained.onnx"
         build.save_onnx(scored, session.weights())
     assert before is not None
     assert after is not None
-    return before, after, [*losses, onnx_accuracy(scored, data["x_test"], data["y_test"])]
+    assert fitted is not None
+    return before, after, fitted, [*losses, onnx_accuracy(scored, data["x_test"], data["y_test"])]
 
 
 def onnx_accuracy(path: Path, x: np.ndarray, y: np.ndarray) -> float:  # type: ignore[type-arg]
@@ -121,11 +123,11 @@ def main() -> None:
         recipe = RECIPES[name]
         for precision in args.precisions:
             with tempfile.TemporaryDirectory() as scratch:
-                before, after, curve = run(recipe, precision, Path(scratch))
+                before, after, fitted, curve = run(recipe, precision, Path(scratch))
             *losses, by_onnx = curve
             print(f"# {name} {precision}: loss per epoch", " ".join(f"{v:.3f}" for v in losses), flush=True)
-            rows.append([name, precision, f"{before:.1%}", f"{after:.1%}", f"{by_onnx:.1%}"])
-    table(["run", "precision", "before", "after (device)", "after (ONNX Runtime)"], rows)
+            rows.append([name, precision, f"{before:.1%}", f"{after:.1%}", f"{by_onnx:.1%}", f"{fitted:.1%}"])
+    table(["run", "precision", "before", "after (device)", "after (ONNX Runtime)", "training samples"], rows)
 
 
 if __name__ == "__main__":
