@@ -21,6 +21,7 @@ struct mct_conv2d_forward {
     uint32_t groups;
     uint32_t activation;
     float lo, hi;
+    uint32_t tile_rows, tile_columns; /* see kernels/tiled, 0: as the kernel chooses */
 };
 
 MCT_DECLARE(conv2d_forward)

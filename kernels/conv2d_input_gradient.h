@@ -20,6 +20,7 @@ struct mct_conv2d_input_gradient {
     uint32_t out_height, out_width, out_channels;
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     uint32_t groups;
+    uint32_t tile_rows, tile_columns; /* see kernels/tiled, 0: as the kernel chooses */
 };
 
 MCT_DECLARE(conv2d_input_gradient)

@@ -15,6 +15,7 @@ struct mct_dense {
     uint32_t batch, rows, columns, depth;
     uint32_t activation;
     float lo, hi;
+    uint32_t tile_rows, tile_columns; /* see kernels/tiled, 0: as the kernel chooses */
 };
 
 MCT_DECLARE(dense)

@@ -12,6 +12,7 @@ struct mct_dense_weight_gradient {
     const void *dy;
     float *acc;
     uint32_t batch, rows, columns, depth;
+    uint32_t tile_rows, tile_columns; /* see kernels/tiled, 0: as the kernel chooses */
 };
 
 MCT_DECLARE(dense_weight_gradient)

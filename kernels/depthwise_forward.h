@@ -19,6 +19,7 @@ struct mct_depthwise_forward {
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     uint32_t activation;
     float lo, hi;
+    uint32_t tile_rows, tile_columns; /* see kernels/tiled, 0: as the kernel chooses */
 };
 
 MCT_DECLARE(depthwise_forward)

@@ -48,6 +48,8 @@ static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t worker
         .phases = 1,
         .phase = phase,
         .run = run,
+        .tile_rows = d->tile_rows,
+        .chunk = d->tile_columns,
     };
     return mct_walk_plan(k, l1, workers) ? k : NULL;
 }

@@ -75,6 +75,8 @@ static struct mct_walk *plan(const struct mct_conv2d_input_gradient *d, uint32_t
         .phases = phases,
         .phase = phase,
         .run = run,
+        .tile_rows = d->tile_rows,
+        .chunk = d->tile_columns,
     };
     return mct_walk_plan(k, l1, workers) ? k : NULL;
 }

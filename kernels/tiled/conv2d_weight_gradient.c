@@ -66,10 +66,13 @@ static bool take(struct turn *k, struct mct_l1 l1, uint32_t rows) {
     bool reuse = k->chunk == 0 && k->d->batch == 1 && rows == d->out_height;
     if (reuse)
         k->chunk = mct_min(fit, over) / 4 * 4;
-    if (k->chunk == 0)
+    uint32_t asked = up(mct_min(d->tile_columns, outputs), 4);
+    if (k->chunk == 0 || k->chunk < asked)
         return false;
+    k->chunk = asked ? asked : k->chunk;
     k->chunks = mct_ceil_div(outputs, k->chunk);
-    k->chunk = up(mct_ceil_div(outputs, k->chunks), 4);
+    if (!asked)
+        k->chunk = up(mct_ceil_div(outputs, k->chunks), 4);
     for (uint32_t i = 0; i < 2; i++)
         if (i && reuse)
             k->acc[i] = (float *)(void *)k->x_raw;
@@ -125,11 +128,12 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d) {
     k->tap_blocks = k->set_lines / 4;
     k->pitch = up(k->depth, 4);
     for (uint32_t tiles = 1;; tiles = tiles < 4 ? tiles + 1 : tiles * 2) {
-        uint32_t rows = mct_ceil_div(d->out_height, tiles);
+        uint32_t rows =
+            d->tile_rows ? mct_min(d->tile_rows, d->out_height) : mct_ceil_div(d->out_height, tiles);
         k->tiles = mct_ceil_div(d->out_height, rows);
         if (take(k, l1, rows))
             break;
-        if (rows == 1)
+        if (rows == 1 || d->tile_rows)
             return NULL;
     }
     uint32_t step = (k->whole_windows ? 1 : d->stride_h) * k->wide;

@@ -220,6 +220,10 @@ void MCT_TILED(dense)(const void *args, uint32_t worker, uint32_t workers) {
         fits = fits && others + 8 * column <= room;
         if (fits && others + tile * column > room)
             tile = (room - others) / column & ~7u;
+        if (d->tile_columns) {
+            fits = fits && mct_min(d->tile_columns, d->columns) <= tile;
+            tile = mct_min(d->tile_columns, d->columns);
+        }
     } else
         fits = fits && rounded(d->rows * d->depth * sizeof(mct_elem)) +
                                WORKERS * 2 * 4 * mct_min(d->depth, CHUNK_DEPTH) * sizeof(mct_elem) <=

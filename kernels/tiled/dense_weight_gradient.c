@@ -122,11 +122,13 @@ void MCT_TILED(dense_weight_gradient)(const void *args, uint32_t worker, uint32_
     const struct mct_dense_weight_gradient *d = args;
     struct mct_l1 room = mct_l1_all();
     const uint32_t pair = 2 * (d->depth + d->columns) * sizeof(mct_elem), pieces = WORKERS * 2 * PIECE + 32;
-    if (d->depth % 4 || d->columns % ACROSS || room.left < pieces + pair) {
+    const uint32_t asked = mct_ceil_div(mct_min(d->tile_rows, d->rows), 2);
+    if (d->depth % 4 || d->columns % ACROSS || room.left < pieces + pair ||
+        asked > (room.left - pieces) / pair) {
         mct_any_shape_dense_weight_gradient(args, worker, workers);
         return;
     }
-    const uint32_t most = (room.left - pieces) / pair * 2;
+    const uint32_t most = 2 * (asked ? asked : (room.left - pieces) / pair);
     struct gradient g = {.d = d, .along = mct_min(d->depth, ALONG)};
     g.pieces = mct_ceil_div(d->depth, g.along);
     for (uint32_t batch = 0; batch < d->batch; batch++) {

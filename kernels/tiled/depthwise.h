@@ -16,7 +16,7 @@ struct mct_depthwise_walk {
     int32_t tap_row, tap_column;    /* in x, from one tap to the next */
     int32_t top, left;              /* what the first tap of the first result meets in x */
     /* the plan */
-    uint32_t tile_rows, tiles; /* rows of y in a tile; tiles of a sample */
+    uint32_t tile_rows, tiles; /* rows of y in a tile, as asked for at first or 0; tiles of a sample */
     uint32_t tall, wide;       /* rows and columns of x in a tile */
     mct_elem *xs[2], *ys[2], *w_here;
     float *bias_here;
@@ -36,8 +36,10 @@ static bool mct_depthwise_tiles(struct mct_depthwise_walk *k, struct mct_l1 l1, 
     const uint32_t pixel = k->channels * sizeof(mct_elem);
     k->wide = (k->out_width - 1) * k->column_step + 1 + 2 * mct_magnitude(k->tap_column);
     /* a few tiles, so that little is waited for at the beginning and the end */
-    k->tile_rows = mct_ceil_div(k->out_height, (k->out_height < 8 ? 2 : 3) * granule) * granule;
-    for (; k->tile_rows > 0; k->tile_rows -= granule)
+    const uint32_t asked = mct_ceil_div(mct_min(k->tile_rows, k->out_height), granule) * granule;
+    k->tile_rows =
+        asked ? asked : mct_ceil_div(k->out_height, (k->out_height < 8 ? 2 : 3) * granule) * granule;
+    for (; k->tile_rows > 0; k->tile_rows -= asked ? asked : granule)
         if (2 * (mct_depthwise_tall(k, k->tile_rows) * k->wide + k->tile_rows * k->out_width) * pixel + 64 <=
             l1.left)
             break;

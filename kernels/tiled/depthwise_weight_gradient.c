@@ -124,6 +124,7 @@ void MCT_TILED(depthwise_weight_gradient)(const void *args, uint32_t worker, uin
                              .tap_column = 1,
                              .top = -(int32_t)d->pad_top,
                              .left = -(int32_t)d->pad_left,
+                             .tile_rows = d->tile_rows,
                          }};
     const bool even = d->batch == 1 || d->out_height * d->out_width % 2 == 0;
     if (d->kernel_h == 3 && d->kernel_w == 3 && d->dilation_w == 1 && d->channels % 4 == 0 && even &&

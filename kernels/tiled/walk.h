@@ -43,8 +43,8 @@ struct mct_walk {
     struct mct_walk_phase *phase;
     struct mct_walk_run *run;
     /* the plan */
-    uint32_t super_rows, tile_rows, tiles, chunk, chunks;
-    int32_t top, left;           /* of the first super-row's tile in x */
+    uint32_t super_rows, tile_rows, tiles, chunk, chunks; /* tile_rows, chunk: as asked for at first, or 0 */
+    int32_t top, left;                                    /* of the first super-row's tile in x */
     uint32_t tall, wide;         /* rows of x that a super-row meets; columns of a tile */
     uint32_t x_tile, y_tile;     /* elements */
     uint32_t x_stride, y_stride; /* from one pixel to the next, elements */
@@ -106,19 +106,26 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
     x_more = x_more > x_row ? x_more - x_row : 0;
     uint32_t weights = k->out_channels * k->depth, room = l1.left / sizeof(mct_elem);
     uint32_t blocks = (k->out_channels + 3) / 4;
+    uint32_t asked_rows = mct_min(k->tile_rows, k->super_rows),
+             asked_blocks = mct_ceil_div(mct_min(k->chunk, k->out_channels), 4);
+    uint32_t enough = asked_rows ? asked_rows : mct_min(4, k->super_rows);
     k->tile_rows = 0;
     /* all weights, a half of them, a third ... until four super-rows fit */
-    for (uint32_t parts = 1; parts <= blocks && k->tile_rows < mct_min(4, k->super_rows); parts++) {
-        uint32_t chunk = parts == 1 ? k->out_channels : mct_ceil_div(blocks, parts) * 4;
-        uint32_t taken = (parts == 1 ? weights : 2 * chunk * k->depth) + 64;
+    for (uint32_t parts = 1; parts <= blocks && k->tile_rows < enough; parts++) {
+        uint32_t part = asked_blocks ? mct_min(asked_blocks, blocks) : mct_ceil_div(blocks, parts);
+        uint32_t chunk = part == blocks ? k->out_channels : part * 4;
+        uint32_t taken = (part == blocks ? weights : 2 * chunk * k->depth) + 64;
         if (taken >= room)
             continue;
         uint32_t whole = x_more + k->super_rows * (x_row + y_row), rows;
-        if (k->batch == 1 && whole + taken <= room && (parts > 1 || k->super_rows < 2 * workers))
+        if (k->batch == 1 && whole + taken <= room &&
+            (asked_rows ? asked_rows == k->super_rows : part < blocks || k->super_rows < 2 * workers))
             rows = k->super_rows;
         else
             rows = (room - taken) / 2 < x_more ? 0 : ((room - taken) / 2 - x_more) / (x_row + y_row);
         rows = mct_min(rows, k->super_rows);
+        if (asked_rows)
+            rows = rows < asked_rows ? 0 : asked_rows;
         if (rows > k->tile_rows) {
             k->tile_rows = rows;
             k->chunk = mct_min(chunk, k->out_channels);
@@ -127,7 +134,8 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
     if (k->tile_rows == 0)
         return false;
     k->tiles = mct_ceil_div(k->super_rows, k->tile_rows);
-    k->tile_rows = mct_ceil_div(k->super_rows, k->tiles);
+    if (!asked_rows)
+        k->tile_rows = mct_ceil_div(k->super_rows, k->tiles);
     k->chunks = mct_ceil_div(k->out_channels, k->chunk);
     k->x_tile = (x_more + k->tile_rows * x_row + 1) / 2 * 2;
     k->y_tile = (k->tile_rows * y_row + 1) / 2 * 2;

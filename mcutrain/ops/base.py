@@ -178,6 +178,12 @@ def expect(condition: bool, node: Node, reason: str, remedy: str = "correct the 
         raise GraphError(f"node '{node.name or node.op}' ({node.op}): {reason}", remedy)
 
 
+def tile_fields(node: Node) -> dict[str, FieldValue]:
+    """Structure fields of the tile (rows, columns) a kernel is told to work in; 0 where it chooses."""
+    rows, columns = node.attrs.get("tile", (0, 0))
+    return {"tile_rows": int(rows), "tile_columns": int(columns)}
+
+
 def align(nbytes: int, to: int = 16) -> int:
     """``nbytes`` rounded up to a multiple of ``to``."""
     return -(-nbytes // to) * to

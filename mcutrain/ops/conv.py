@@ -26,6 +26,7 @@ from mcutrain.ops.base import (
     present,
     register,
     required,
+    tile_fields,
 )
 from mcutrain.ops.dense import (
     activation_fields,
@@ -310,4 +311,5 @@ def _shape_fields(
         "out_channels": y[3],
         "groups": _group(node),
         **window.fields(),
+        **tile_fields(node),
     }

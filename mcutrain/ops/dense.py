@@ -22,6 +22,7 @@ from mcutrain.ops.base import (
     present,
     register,
     required,
+    tile_fields,
 )
 
 #: Codes of kernels/mct.h.
@@ -164,6 +165,7 @@ def dense_call(
         "columns": columns,
         "depth": depth,
         **activation_fields(node),
+        **tile_fields(node),
     }
     return KernelCall("dense", x.dtype, fields)
 
@@ -219,6 +221,7 @@ def weight_gradient_call(
         "rows": rows,
         "columns": columns,
         "depth": depth,
+        **tile_fields(node),
     }
     return KernelCall("dense_weight_gradient", x.dtype, fields)
 

@@ -22,6 +22,7 @@ from mcutrain.ops.base import (
     present,
     register,
     required,
+    tile_fields,
 )
 from mcutrain.ops.dense import (
     activation_fields,
@@ -84,7 +85,7 @@ class DepthwiseConv2d(Op):
             "w": pointer(w),
             "bias": pointer(optional(inputs, 2)),
             "y": pointer(y),
-            **_shape_fields(_window(node, x, w), x.shape),
+            **_shape_fields(node, _window(node, x, w), x.shape),
             **_workspace_fields(w),
             **activation_fields(node),
         }
@@ -130,7 +131,7 @@ class DepthwiseConv2dInputGradient(Op):
             "dy": pointer(dy),
             "w": pointer(w),
             "dx": pointer(dx),
-            **_shape_fields(_gradient_window(node, w), dx.shape),
+            **_shape_fields(node, _gradient_window(node, w), dx.shape),
             **_workspace_fields(w),
         }
         return KernelCall("depthwise_input_gradient", dy.dtype, fields)
@@ -179,7 +180,7 @@ class DepthwiseConv2dWeightGradient(Op):
             "x": pointer(x),
             "dy": pointer(dy),
             "acc": pointer(acc),
-            **_shape_fields(_window(node, x, acc), x.shape),
+            **_shape_fields(node, _window(node, x, acc), x.shape),
         }
         return KernelCall("depthwise_weight_gradient", x.dtype, fields)
 
@@ -215,5 +216,5 @@ def _workspace_fields(w: Tensor) -> dict[str, FieldValue]:
     return {"workspace": Pointer("workspace"), "workspace_stride": _workspace(w)}
 
 
-def _shape_fields(window: Window, x: tuple[int, ...]) -> dict[str, FieldValue]:
-    return {"batch": x[0], "channels": x[3], **window.fields()}
+def _shape_fields(node: Node, window: Window, x: tuple[int, ...]) -> dict[str, FieldValue]:
+    return {"batch": x[0], "channels": x[3], **window.fields(), **tile_fields(node)}

@@ -73,7 +73,9 @@ def normal(rng: np.random.Generator, *shape: int, dtype: str = "f4") -> np.ndarr
     return rng.standard_normal(shape).astype(dtype)
 
 
-def check_convolution(case: Case, dtype: str, workers: tuple[int, ...]) -> None:
+def check_convolution(
+    case: Case, dtype: str, workers: tuple[int, ...], tile: tuple[int, int] = (0, 0)
+) -> None:
     rng = np.random.default_rng(len(str(case)))
     inputs, outputs = case.group * case.channels, case.group * case.outputs
     x = normal(rng, case.batch, case.height, case.width, inputs, dtype=dtype)
@@ -81,14 +83,15 @@ def check_convolution(case: Case, dtype: str, workers: tuple[int, ...]) -> None:
     activation = ({}, {"activation": "relu"}, {"activation": "clip", "lo": -0.5, "hi": 0.75})[
         case.outputs % 3
     ]
-    (y,) = check_kernel("Conv2d", [x, w, normal(rng, outputs)], {**case.attrs, **activation}, workers=workers)
-    check_kernel("Conv2d", [x, w, None], case.attrs, workers=workers[:1])
+    attrs = {**case.attrs, "tile": tile}
+    (y,) = check_kernel("Conv2d", [x, w, normal(rng, outputs)], {**attrs, **activation}, workers=workers)
+    check_kernel("Conv2d", [x, w, None], attrs, workers=workers[:1])
     dy = normal(rng, *y.shape, dtype=dtype)
     wt = w.reshape(case.group, case.outputs, *case.kernel, case.channels).transpose(0, 4, 2, 3, 1)
     hw = {"input_hw": (case.height, case.width)}
-    check_kernel("Conv2dInputGradient", [dy, np.ascontiguousarray(wt)], {**case.attrs, **hw}, workers=workers)
+    check_kernel("Conv2dInputGradient", [dy, np.ascontiguousarray(wt)], {**attrs, **hw}, workers=workers)
     check_kernel(
-        "Conv2dWeightGradient", [x, dy, normal(rng, *w.shape)], case.attrs, inplace={0: 2}, workers=workers
+        "Conv2dWeightGradient", [x, dy, normal(rng, *w.shape)], attrs, inplace={0: 2}, workers=workers
     )
 
 
@@ -115,6 +118,13 @@ def test_the_layers_of_a_residual_network(cluster: Cluster, case: Case, size: in
     cluster.size = size
     check_convolution(case, "f2", (8,))
     assert cluster.transfers > 100
+
+
+@pytest.mark.parametrize("tile", [(1, 0), (3, 4), (0, 8), (5, 12), (100, 100)], ids=str)
+@pytest.mark.parametrize("case", GRID[-5:], ids=str)
+def test_the_tile_that_was_asked_for(cluster: Cluster, case: Case, tile: tuple[int, int]) -> None:
+    """One row, odd, more than there is: the bits stay."""
+    check_convolution(case, "f2", (3,), tile)
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
