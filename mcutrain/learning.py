@@ -6,7 +6,7 @@ give: the loops here decide what runs in which order, the Executor computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
 from types import TracebackType
@@ -55,6 +55,14 @@ Event: TypeAlias = "StepEvent | EpochEvent"
 
 
 @dataclass(frozen=True)
+class Applied:
+    """State of the loss scaling after an optimizer step: the scale, and how many steps it skipped so far."""
+
+    loss_scale: float
+    skipped: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Mean loss (None in a build without one) and accuracy (None for regression) over ``samples``."""
 
@@ -87,8 +95,10 @@ class Learner:
         infer = manifest.program("infer")
         self._input = manifest.tensor(infer.inputs[0])
         self._output = manifest.tensor(infer.outputs[0], "infer")
-        self._rows = self._input.shape[0] if len(self._input.shape) > 1 else 1
-        self._classes = int(np.prod(self._output.shape)) // self._rows
+        #: samples in one device batch
+        self.rows = self._input.shape[0] if len(self._input.shape) > 1 else 1
+        #: outputs of one sample
+        self.classes = int(np.prod(self._output.shape)) // self.rows
 
     def __enter__(self) -> Learner:
         return self
@@ -111,13 +121,13 @@ class Learner:
         """
         samples = self._samples(x)
         results = []
-        for i in range(0, len(samples), self._rows):
+        for i in range(0, len(samples), self.rows):
             rows = {self._input.name: self._rows_of(samples, i, self._input.name)}
             got = self.executor.run("infer", rows, [self._output.name])
             results.append(self._unbatched(got[self._output.name]))
             if on_sample:
-                on_sample(min(i + self._rows, len(samples)), len(samples))
-        shape = self._output.shape[1:] if self._rows == self._output.shape[0] else self._output.shape
+                on_sample(min(i + self.rows, len(samples)), len(samples))
+        shape = self._output.shape[1:] if self.rows == self._output.shape[0] else self._output.shape
         return np.concatenate(results)[: len(samples)] if results else np.zeros((0, *shape), np.float32)
 
     def evaluate(
@@ -127,7 +137,7 @@ class Learner:
         samples = self._samples(x)
         targets = self._targets(samples, y)
         classify = self.manifest.options.loss != "mse"
-        if self.manifest.options.loss is None or len(samples) % self._rows:
+        if self.manifest.options.loss is None or len(samples) % self.rows:
             outputs = self.infer(samples, on_sample)
             hits = int(
                 np.count_nonzero(outputs.reshape(len(samples), -1).argmax(1) == np.asarray(targets).ravel())
@@ -135,16 +145,16 @@ class Learner:
             return Evaluation(len(samples), None, hits / max(len(samples), 1) if classify else None)
         total, hits = 0.0, 0
         program = self.manifest.program("evaluate")
-        for i in range(0, len(samples), self._rows):
+        for i in range(0, len(samples), self.rows):
             rows = self._rows_of(targets, i, program.inputs[1])
             inputs = {self._input.name: self._rows_of(samples, i, self._input.name), program.inputs[1]: rows}
             got = self.executor.run("evaluate", inputs, ["loss", self._output.name])
-            total += float(got["loss"][0]) * self._rows
+            total += float(got["loss"][0]) * self.rows
             if classify:
-                scores = got[self._output.name].reshape(self._rows, -1)
+                scores = got[self._output.name].reshape(self.rows, -1)
                 hits += int(np.count_nonzero(scores.argmax(1) == rows.ravel()))
             if on_sample:
-                on_sample(i + self._rows, len(samples))
+                on_sample(i + self.rows, len(samples))
         n = max(len(samples), 1)
         return Evaluation(len(samples), total / n, hits / n if classify else None)
 
@@ -156,11 +166,11 @@ class Learner:
         Returns ``{initializer name: float32 array}`` in the ONNX layout.
         Raises DataError, and OptionError for a build without a loss.
         """
-        samples, targets = self._training_set(x, y)
-        self._accumulate(samples, targets)
+        samples, targets = self.training_set(x, y)
+        self.accumulate(samples, targets)
         names = [f"{t.name}.gradient" for t in self.manifest.trained()]
         got = self.executor.read([*names, "loss_scale"])
-        count = len(samples) // self._rows
+        count = len(samples) // self.rows
         factor = np.float32(1.0 / count) / got["loss_scale"][0]
         return {
             _onnx_name(t): _to_onnx(t, got[f"{t.name}.gradient"] * factor) for t in self.manifest.trained()
@@ -189,13 +199,13 @@ class Learner:
         DivergedError after the last good weights were put back.
         """
         self._check_hyper(epochs, lr, momentum, weight_decay, batch)
-        samples, targets = self._training_set(x, y)
+        samples, targets = self.training_set(x, y)
         rng = np.random.Generator(np.random.Philox(seed))
-        watch = Watch(log(self._classes) if self.manifest.options.loss == "cross-entropy" else None)
+        watch = Watch(log(self.classes) if self.manifest.options.loss == "cross-entropy" else None)
         good = self.snapshot()
         history: list[EpochEvent] = []
         losses: list[float] = []
-        count = len(samples) // self._rows
+        count = len(samples) // self.rows
         steps = -(-count // batch)
         for epoch in range(epochs):
             order = rng.permutation(count) if shuffle else np.arange(count)
@@ -203,15 +213,13 @@ class Learner:
             total = 0.0
             for step in range(steps):
                 chosen = order[step * batch : (step + 1) * batch]
-                loss = self._accumulate(samples, targets, chosen)
+                loss = self.accumulate(samples, targets, chosen)
                 if step == 0:
                     ratios = self._ratios(len(chosen))
-                hyper = np.array([lr, momentum, weight_decay, 1.0 / len(chosen)], np.float32)
-                counters = ["loss_scale", "skipped_steps"]
-                state = self.executor.run("apply", {"hyper": hyper}, counters)
+                state = self.apply(lr, len(chosen), momentum, weight_decay)
                 losses.append(loss)
                 total += loss * len(chosen)
-                reason = watch.diverged(loss, float(state["loss_scale"][0]), int(state["skipped_steps"][0]))
+                reason = watch.diverged(loss, state.loss_scale, state.skipped)
                 if reason:
                     self.executor.write(good)
                     kept = f"of epoch {epoch}" if epoch else "before training"
@@ -229,8 +237,8 @@ class Learner:
                 epochs,
                 total / max(count, 1),
                 ratios,
-                int(state["skipped_steps"][0]) if steps else 0,
-                float(state["loss_scale"][0]) if steps else 1.0,
+                state.skipped if steps else 0,
+                state.loss_scale if steps else 1.0,
                 checked,
             )
             history.append(event)
@@ -240,9 +248,9 @@ class Learner:
 
     def ratios(self, x: Array | Samples, y: Array | Samples) -> dict[str, float]:
         """Gradient norm over weight norm of every trained parameter, by parameter name."""
-        samples, targets = self._training_set(x, y)
-        self._accumulate(samples, targets)
-        return self._ratios(len(samples) // self._rows)
+        samples, targets = self.training_set(x, y)
+        self.accumulate(samples, targets)
+        return self._ratios(len(samples) // self.rows)
 
     # ---- weights
 
@@ -284,22 +292,86 @@ class Learner:
         names = [t.name for t in self.manifest.tensors if t.trained or t.name.endswith(".momentum")]
         return self.executor.read(names) if names else {}
 
-    # ---- within
+    # ---- one step at a time
 
-    def _accumulate(self, samples: Samples, targets: Array | Samples, chosen: Array | None = None) -> float:
-        """Clear the accumulators and add the chosen rows' gradients; returns their mean loss."""
-        indices = range(len(samples) // self._rows) if chosen is None else chosen
-        target = self.manifest.program("train_step").inputs[1]
-        self.executor.run("zero_gradients")
+    def training_set(self, x: Array | Samples, y: Array | Samples) -> tuple[Samples, Array | Samples]:
+        """Samples and targets as :meth:`accumulate` takes them, checked.
+
+        Raises BuildError for a build that doesn't train, DataError for samples
+        that don't fit the model or don't fill its batch.
+        """
+        self.manifest.program("train_step")
+        samples = self._samples(x)
+        targets = self._targets(samples, y)
+        if not len(samples) or len(samples) % self.rows:
+            raise DataError(
+                f"{len(samples)} samples do not fill the model's batch of {self.rows}",
+                f"give a positive multiple of {self.rows} samples",
+            )
+        return samples, targets
+
+    def accumulate(
+        self,
+        samples: Samples,
+        targets: Array | Samples,
+        chosen: Iterable[int] | None = None,
+        *,
+        program: str = "train_step",
+        extra: Callable[[int], Mapping[str, Array]] | None = None,
+        calls: tuple[int, int] | None = None,
+        clear: bool = True,
+    ) -> float:
+        """Add the gradients of the ``chosen`` device batches (all by default) to the accumulators.
+
+        Args:
+            samples: of :meth:`training_set`, as are ``targets``.
+            targets: labels, or what a regression should give.
+            chosen: numbers of device batches, ``rows`` samples each.
+            program: what adds them up, with the inputs of ``train_step`` first.
+            extra: further inputs of ``program`` for a batch, by its number.
+            calls: only these kernel calls of ``program``.
+            clear: whether the accumulators start at zero.
+
+        Returns:
+            The mean of the batches' losses.
+        """
+        indices = list(range(len(samples) // self.rows) if chosen is None else chosen)
+        target = self.manifest.program(program).inputs[1]
+        if clear:
+            self.executor.run("zero_gradients")
         total = 0.0
-        for index in indices:
-            row = int(index) * self._rows
+        for number in indices:
+            row = int(number) * self.rows
             inputs = {
                 self._input.name: self._rows_of(samples, row, self._input.name),
                 target: self._rows_of(targets, row, target),
             }
-            total += float(self.executor.run("train_step", inputs, ["loss"])["loss"][0])
+            inputs.update(extra(int(number)) if extra else {})
+            total += float(self.executor.run(program, inputs, ["loss"], calls)["loss"][0])
         return total / max(len(indices), 1)
+
+    def apply(
+        self,
+        lr: float,
+        batches: int,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        *,
+        program: str = "apply",
+        calls: Sequence[tuple[int, int]] = (),
+    ) -> Applied:
+        """One optimizer step with the mean of what ``batches`` device batches accumulated.
+
+        ``calls`` limits it to these ranges of kernel calls of ``program``, one after another.
+        """
+        hyper = np.array([lr, momentum, weight_decay, 1.0 / batches], np.float32)
+        for part in calls[:-1]:
+            self.executor.run(program, {"hyper": hyper}, (), part)
+        last = calls[-1] if calls else None
+        state = self.executor.run(program, {"hyper": hyper}, ["loss_scale", "skipped_steps"], last)
+        return Applied(float(state["loss_scale"][0]), int(state["skipped_steps"][0]))
+
+    # ---- within
 
     def _ratios(self, count: int) -> dict[str, float]:
         program = self.manifest.program("statistics")
@@ -328,17 +400,6 @@ class Learner:
                 "this build has no momentum buffers", "compile it with --momentum, or train with momentum 0"
             )
 
-    def _training_set(self, x: Array | Samples, y: Array | Samples) -> tuple[Samples, Array | Samples]:
-        self.manifest.program("train_step")
-        samples = self._samples(x)
-        targets = self._targets(samples, y)
-        if not len(samples) or len(samples) % self._rows:
-            raise DataError(
-                f"{len(samples)} samples do not fill the model's batch of {self._rows}",
-                f"give a positive multiple of {self._rows} samples",
-            )
-        return samples, targets
-
     def _samples(self, x: Array | Samples) -> Samples:
         """``x`` in the model's shape, every value checked to be finite; raises DataError."""
         shape = self._input.shape[1:] if len(self._input.shape) > 1 else self._input.shape
@@ -348,14 +409,14 @@ class Learner:
         """Labels as int32, or targets of the output's shape, one a sample; raises DataError."""
         if self.manifest.options.loss == "mse":
             return check_targets(y, len(samples), self._output.shape[1:])
-        return check_labels(y, len(samples), self._classes)
+        return check_labels(y, len(samples), self.classes)
 
     def _rows_of(self, array: Array | Samples, start: int, tensor: str) -> Array:
         """One device batch from row ``start`` in an input tensor's type; raises DataError on overflow."""
         entry = self.manifest.tensor(tensor)
-        rows = array[start : start + self._rows]
-        if len(rows) < self._rows:
-            rows = np.concatenate([rows, np.repeat(rows[-1:], self._rows - len(rows), axis=0)])
+        rows = array[start : start + self.rows]
+        if len(rows) < self.rows:
+            rows = np.concatenate([rows, np.repeat(rows[-1:], self.rows - len(rows), axis=0)])
         with np.errstate(over="ignore"):
             sent = np.ascontiguousarray(rows.astype(_NUMPY[entry.dtype]).reshape(entry.shape))
         if not np.isfinite(sent).all():
@@ -364,7 +425,7 @@ class Learner:
 
     def _unbatched(self, output: Array) -> Array:
         output = output.astype(np.float32)
-        return output if self._rows == self._output.shape[0] else output[None]
+        return output if self.rows == self._output.shape[0] else output[None]
 
 
 def _onnx_name(entry: TensorEntry) -> str:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from mcutrain.cli import compile as compile_verb
-from mcutrain.cli import doctor, evaluate, flash, infer, info, pull, push, targets, train, verify
+from mcutrain.cli import doctor, evaluate, flash, infer, info, pull, push, targets, train, unlearn, verify
 from mcutrain.cli.console import errors, version
 from mcutrain.errors import McutrainError
 
@@ -41,6 +41,7 @@ for verb in (
     compile_verb.command,
     info.command,
     train.command,
+    unlearn.command,
     evaluate.command,
     infer.command,
     verify.command,
