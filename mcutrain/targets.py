@@ -30,9 +30,11 @@ _KEYS: dict[str, dict[str, type]] = {
         "dot": str,
         "maximum_body": int,
         "memory": dict,
+        "fast_memory": dict,
         "compiler": dict,
     },
     "memory": {"name": str, "size": int},
+    "fast_memory": {"name": str, "size": int, "reserved": int},
     "compiler": {
         "flags": list,
         "link_flags": list,
@@ -56,6 +58,20 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class FastMemory:
+    """The scratch-pad of a cluster, where tiled kernels work: ``size`` bytes, some of them the runtime's."""
+
+    name: str
+    size: int
+    reserved: int
+
+    @property
+    def usable(self) -> int:
+        """Bytes a kernel call may use."""
+        return self.size - self.reserved
+
+
+@dataclass(frozen=True)
 class Target:
     """A board, complete: variants are resolved and every path is absolute."""
 
@@ -72,6 +88,8 @@ class Target:
     #: longest body of a frame in bytes; the device has a few buffers of this size
     maximum_body: int
     memory: Memory
+    #: None on a target without tiled kernels; its usable bytes are the definition ``MCT_L1_SIZE``
+    fast_memory: FastMemory | None
     #: flags for compiling and linking alike
     flags: tuple[str, ...]
     #: further flags for linking
@@ -152,7 +170,7 @@ def _check(path: Path, table: dict[str, Any]) -> None:
     """Refuse unknown keys and wrong types, naming them."""
     tables: dict[str, Any] = {
         "": table,
-        **{key: table[key] for key in ("memory", "compiler") if key in table},
+        **{key: table[key] for key in ("memory", "fast_memory", "compiler") if key in table},
     }
     for section, entries in tables.items():
         allowed = _KEYS[section]
@@ -178,6 +196,17 @@ def _build(root: Path, home: Path, name: str, table: dict[str, Any]) -> Target:
         raise TargetError(
             f"target '{name}': maximum_body {table['maximum_body']}", "give 256 to 1048576 bytes"
         )
+    fast = None
+    if (scratch := table.get("fast_memory")) is not None:
+        for key in _KEYS["fast_memory"]:
+            if key not in scratch:
+                raise TargetError(f"target '{name}' lacks the key 'fast_memory.{key}'", "add it")
+        fast = FastMemory(scratch["name"], scratch["size"], scratch["reserved"])
+    if fast is not None and not 1024 <= fast.usable <= fast.size:
+        raise TargetError(
+            f"target '{name}': {fast.reserved} of {fast.size} bytes of {fast.name} are reserved",
+            "leave 1024 bytes or more",
+        )
     script = compiler.get("linker_script")
     return Target(
         name=name,
@@ -188,12 +217,14 @@ def _build(root: Path, home: Path, name: str, table: dict[str, Any]) -> Target:
         dot=table["dot"],
         maximum_body=table["maximum_body"],
         memory=Memory(memory["name"], memory["size"]),
+        fast_memory=fast,
         flags=tuple(compiler["flags"]),
         link_flags=tuple(compiler.get("link_flags", ())),
         definitions={
             **{key: str(value) for key, value in compiler.get("definitions", {}).items()},
             f"MCT_LINK_{table['link'].upper()}": "1",
             "MCT_MAXIMUM_BODY": str(table["maximum_body"]),
+            **({"MCT_L1_SIZE": str(fast.usable)} if fast is not None else {}),
         },
         sources=tuple(home / source for source in compiler["sources"]),
         kernel_variants=tuple(compiler.get("kernel_variants", ())),

@@ -34,14 +34,14 @@ void mct_team_run(mct_kernel kernel, const void *args) {
 
 /* ---- what kernels may use --------------------------------------------------------------------------- */
 
-extern uint8_t l1_start[], l1_end[]; /* from link.ld */
+static uint8_t kernels_l1[MCT_L1_SIZE] __attribute__((section(".l1.kernels"), aligned(16)));
 
 uint8_t *mct_l1(void) {
-    return l1_start;
+    return kernels_l1;
 }
 
 uint32_t mct_l1_size(void) {
-    return (uint32_t)(l1_end - l1_start);
+    return MCT_L1_SIZE;
 }
 
 static void set_kernel_barrier(uint32_t workers) {

@@ -2,9 +2,7 @@
 #include "cluster.h"
 #include "mct_model.h"
 
-enum { L1_SIZE = 48 * 1024 };
-
-static uint8_t l1[L1_SIZE] __attribute__((aligned(16)));
+static uint8_t l1[MCT_L1_SIZE] __attribute__((aligned(16)));
 static uint32_t arrived, round;
 
 uint8_t *mct_l1(void) {
@@ -12,7 +10,7 @@ uint8_t *mct_l1(void) {
 }
 
 uint32_t mct_l1_size(void) {
-    return L1_SIZE;
+    return MCT_L1_SIZE;
 }
 
 void mct_barrier(void) {

@@ -82,10 +82,19 @@ def test_a_good_file(folder: Path) -> None:
     assert (target.workers, target.link_flags, target.linker_script) == (4, (), None)
     assert target.sources == (folder / "board" / "board.c",)
     assert target.definitions == {"ANSWER": "42", "MCT_LINK_UART": "1", "MCT_MAXIMUM_BODY": "1024"}
+    assert target.fast_memory is None
     variant = find_target("variant")
     assert variant.workers == 2
     assert variant.sources == target.sources
     assert variant.definitions["OTHER"] == "x"
+
+
+def test_a_scratch_pad_without_what_is_reserved(folder: Path) -> None:
+    add(folder, "board", GOOD + '[fast_memory]\nname = "L1"\nsize = 65536\nreserved = 1536\n')
+    target = find_target("board")
+    assert target.fast_memory is not None
+    assert target.fast_memory.usable == 64000
+    assert target.definitions["MCT_L1_SIZE"] == "64000"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +110,16 @@ def test_a_good_file(folder: Path) -> None:
         ('simulator = ""', 'simulator = "spice"', "simulator 'spice' is unknown"),
         ("maximum_body = 1024", "maximum_body = 10", "maximum_body 10"),
         ("[memory]", "[memory", "cannot read"),
+        (
+            "[memory]",
+            '[fast_memory]\nname = "L1"\nsize = 4096\nreserved = 4000\n[memory]',
+            "4000 of 4096 bytes of L1",
+        ),
+        (
+            "[memory]",
+            '[fast_memory]\nname = "L1"\nsize = 4096\n[memory]',
+            "lacks the key 'fast_memory.reserved'",
+        ),
         ("description", 'inherit = "nowhere"\ndescription', "inherits the unknown target 'nowhere'"),
         ("description", 'inherit = "board"\ndescription', "board → board"),
     ],
