@@ -56,6 +56,22 @@ MCT_INLINE void mct_turn_2x2(mct_elem *to, uint32_t next, const mct_elem *p, con
 #endif
 }
 
+/* The same from binary32, each rounded once. */
+MCT_INLINE void mct_narrow_2x2(mct_elem *to, uint32_t next, const float *p, const float *q) {
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+    uint32_t first, second;
+    MCT_XPULP_OP(0x33, 2, 0x58, first, p[0], q[0]);
+    MCT_XPULP_OP(0x33, 2, 0x58, second, p[1], q[1]);
+    mct_xpulp_store(to, first);
+    mct_xpulp_store(to + next, second);
+#else
+    to[0] = mct_narrow(p[0]);
+    to[1] = mct_narrow(q[0]);
+    to[next] = mct_narrow(p[1]);
+    to[next + 1] = mct_narrow(q[1]);
+#endif
+}
+
 #if defined(MCT_XPULP) && MCT_ELEM == 16
 /* A pair takes 16 dots and 8 loads, spread so that two cores that share a floating-point unit get in
  * each other's way as little as possible; the operands of the next pair are loaded meanwhile. They take

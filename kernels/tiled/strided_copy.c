@@ -1,9 +1,10 @@
-/* Conversions to binary16 and copies through L1. Elements in order stream through it; to be transposed, x is
- * all there. Other shapes take the way of all targets. */
-#if defined(MCT_XPULP) && MCT_ELEM == 16
+/* Conversions to binary16 and copies through L1. Matrices are transposed tile by tile; elements in order
+ * stream; for other copies x is all there. What is left takes the way of all targets. */
 #include "fallback.h"
 MCT_ANY_SHAPE(strided_copy)
 #include "../strided_copy.c"
+#include "transpose.h"
+#if defined(MCT_XPULP) && MCT_ELEM == 16
 #include "simd/streams_xpulp.h"
 #include "tiled/stream.h"
 
@@ -55,16 +56,16 @@ static void pick(const struct mct_strided_copy *d, mct_elem *y, const void *x, u
     }
 }
 
-void MCT_TILED(strided_copy)(const void *args, uint32_t worker, uint32_t workers) {
-    const struct mct_strided_copy *d = args;
+/* Everything but transposition; false, at once: too few or too many elements. */
+static bool through_l1(const struct mct_strided_copy *d, uint32_t worker, uint32_t workers) {
     const uint32_t size = d->conversion == MCT_NARROW ? sizeof(float) : sizeof(mct_elem);
     const uint32_t whole = extent(d), rest = d->count * sizeof(mct_elem) + 2 * 16;
     uint32_t first, last;
     mct_split_elements(d->count, worker, workers, &first, &last);
     struct mct_l1 l1 = mct_l1_all();
-    if (d->count < MCT_STREAM_WORTH || d->conversion == MCT_WIDEN) {
-        mct_any_shape_strided_copy(args, worker, workers);
-    } else if (in_order(d) && d->conversion == MCT_NARROW) {
+    if (d->count < MCT_STREAM_WORTH || d->conversion == MCT_WIDEN)
+        return false;
+    if (in_order(d) && d->conversion == MCT_NARROW) {
         const struct mct_stream in[MCT_STREAMS] = {{(void *)(uintptr_t)d->x, size}};
         const struct mct_stream out[MCT_STREAMS] = {{d->y, sizeof(mct_elem)}};
         mct_stream_run(out, in, first, last, worker, narrow, 0);
@@ -85,9 +86,23 @@ void MCT_TILED(strided_copy)(const void *args, uint32_t worker, uint32_t workers
             mct_dma_wait(group);
         }
     } else {
-        mct_any_shape_strided_copy(args, worker, workers);
+        return false;
     }
+    return true;
 }
 #else
-#include "../strided_copy.c"
+static bool through_l1(const struct mct_strided_copy *d, uint32_t worker, uint32_t workers) {
+    (void)d, (void)worker, (void)workers;
+    return false;
+}
 #endif
+
+enum { TRANSPOSE_WORTH = 256 }; /* elements */
+
+void MCT_TILED(strided_copy)(const void *args, uint32_t worker, uint32_t workers) {
+    const struct mct_strided_copy *d = args;
+    const bool transposed =
+        d->conversion != MCT_WIDEN && d->count >= TRANSPOSE_WORTH && mct_transpose(d, worker, workers);
+    if (!transposed && !through_l1(d, worker, workers))
+        mct_any_shape_strided_copy(args, worker, workers);
+}

@@ -141,3 +141,27 @@ def test_order_and_pairs_of_the_reduction(cluster: Cluster, strides: tuple[int, 
     )
     assert 0 < np.abs(dx).max() < 1
     assert cluster.transfers > 0
+
+
+TRANSPOSITIONS = [
+    ((32, 3, 3, 16), (3, 1, 2, 0)),
+    ((64, 3, 3, 64), (3, 1, 2, 0)),
+    ((13, 1, 1, 22), (3, 1, 2, 0)),
+    ((21, 3, 5, 19), (3, 1, 2, 0)),
+    ((3, 10, 2, 3, 7), (0, 4, 2, 3, 1)),
+    ((6, 100, 40), (2, 1, 0)),
+    ((5, 7, 11), (1, 0, 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f4 to f2"])
+@pytest.mark.parametrize(("shape", "perm"), TRANSPOSITIONS, ids=str)
+def test_transposition(cluster: Cluster, shape: tuple[int, ...], perm: tuple[int, ...], dtype: str) -> None:
+    x = normal(np.random.default_rng(7), *shape, dtype=dtype[:2])
+    attrs = {"perm": perm, **({"dtype": "f16"} if "to" in dtype else {})}
+    for size in SIZES:
+        cluster.size = size
+        (y,) = check_kernel("Transpose", [x], attrs, workers=(8, 3))
+        assert np.array_equal(y, x.transpose(perm).astype(dtype[-2:]))
+        if size == SIZES[0]:
+            assert cluster.transfers > 0 or perm[-1] != 0

@@ -18,6 +18,8 @@ import pytest
 import test_conv_kernels as convolution
 import test_dense_kernels as dense
 from convolution import Case
+from kernel_harness import check_kernel
+from test_tiled_kernels import TRANSPOSITIONS, normal
 
 from mcutrain import simulators
 from mcutrain.compiler.toolchain import build_firmware, find_compiler
@@ -34,6 +36,7 @@ KERNELS = [
     *("dense", "dense_weight_gradient", "bias_gradient"),
     *("conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"),
     *("depthwise_forward", "depthwise_input_gradient", "depthwise_weight_gradient"),
+    "strided_copy",
 ]
 #: A call begins with the kernel's number, its arguments follow, then the buffers.
 ARGUMENTS, BUFFERS = 16, 256
@@ -215,3 +218,10 @@ def test_weight_gradient_across_chunks() -> None:
 @pytest.mark.parametrize("strides", [(1, 1), (2, 1)])
 def test_order_and_pairs(strides: tuple[int, int], outputs: int) -> None:
     convolution.test_order_and_pairs_of_the_reduction(strides, outputs)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize(("shape", "perm"), TRANSPOSITIONS, ids=str)
+def test_transposition(shape: tuple[int, ...], perm: tuple[int, ...], dtype: str) -> None:
+    x = normal(np.random.default_rng(7), *shape, dtype=dtype)
+    check_kernel("Transpose", [x], {"perm": perm, "dtype": "f16"}, workers=(8, 3))
