@@ -113,6 +113,7 @@ def compile(
     optimizer: Optimizer = "sgd",
     momentum: bool = False,
     train: str | Sequence[str] = ("*",),
+    unlearn: str | Sequence[str] = (),
     workers: int | None = None,
     guard: int = 0,
     out: str | Path | None = None,
@@ -129,6 +130,8 @@ def compile(
         optimizer: ``sgd``, with weight decay.
         momentum: whether to keep momentum buffers.
         train: globs of the layers to train, separated by commas or as a sequence.
+        unlearn: unlearning methods to carry the Programs of, separated by commas or as a sequence:
+            see :data:`mcutrain.manifest.UNLEARNING`.
         workers: cores that share the work, by default all the target has.
         guard: spare bytes round every buffer, a multiple of 16.
         out: build directory; by default a temporary one that lives as long as the Build.
@@ -138,14 +141,14 @@ def compile(
     Raises:
         McutrainError: each with its reason and remedy; nothing is left behind.
     """
-    globs = train.split(",") if isinstance(train, str) else train
     options = Options(
         target=target,
         precision=precision,
         loss=loss,
         optimizer=optimizer,
         momentum=momentum,
-        train=tuple(glob.strip() for glob in globs if glob.strip()),
+        train=_words(train),
+        unlearn=_words(unlearn),
         workers=find_target(target).workers if workers is None else workers,
         guard=guard,
     )
@@ -159,3 +162,8 @@ def compile(
         raise
     weakref.finalize(build, shutil.rmtree, folder, ignore_errors=True)
     return build
+
+
+def _words(given: str | Sequence[str]) -> tuple[str, ...]:
+    words = given.split(",") if isinstance(given, str) else given
+    return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))

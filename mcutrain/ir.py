@@ -8,7 +8,7 @@ computes; that is :mod:`mcutrain.ops`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -17,13 +17,19 @@ import numpy.typing as npt
 
 from mcutrain.errors import GraphError
 
-DType = Literal["f16", "f32", "i32"]
+DType = Literal["f16", "f32", "i32", "i8", "u8"]
 Array = npt.NDArray[Any]
 
 #: NumPy type of each element type.
-NUMPY_DTYPES: dict[str, type[np.generic]] = {"f16": np.float16, "f32": np.float32, "i32": np.int32}
+NUMPY_DTYPES: dict[str, type[np.generic]] = {
+    "f16": np.float16,
+    "f32": np.float32,
+    "i32": np.int32,
+    "i8": np.int8,
+    "u8": np.uint8,
+}
 #: Bytes of one element.
-ITEM_SIZES: dict[str, int] = {"f16": 2, "f32": 4, "i32": 4}
+ITEM_SIZES: dict[str, int] = {"f16": 2, "f32": 4, "i32": 4, "i8": 1, "u8": 1}
 
 #: What a tensor is for; it decides where the tensor lives and for how long.
 #:
@@ -105,8 +111,8 @@ class Tensor:
 class Node:
     """One operator application.
 
-    An output that is also an input is updated in place; only persistent
-    tensors may be.  An absent optional input is the empty string.
+    An output that is also an input is updated in place.  An absent optional
+    input is the empty string.
     """
 
     op: str
@@ -120,6 +126,14 @@ class Node:
 
     def with_attrs(self, **attrs: Any) -> Node:
         return replace(self, attrs={**self.attrs, **attrs})
+
+    def renamed(self, names: Mapping[str, str]) -> Node:
+        """The node on other operands: those of ``names`` by their new name."""
+        return replace(
+            self,
+            inputs=tuple(names.get(n, n) for n in self.inputs),
+            outputs=tuple(names.get(n, n) for n in self.outputs),
+        )
 
 
 @dataclass
@@ -189,7 +203,7 @@ class Graph:
 
 def verify(graph: Graph) -> None:
     """Check that every name is known, every read is defined before, every
-    activation is written once, and in-place updates touch persistent tensors only.
+    activation is written once but for updates in place, and constants never.
 
     Raises GraphError naming the node and tensor.
     """
@@ -210,7 +224,7 @@ def verify(graph: Graph) -> None:
             tensor = graph.tensors.get(name)
             if tensor is None:
                 raise GraphError(f"graph '{graph.name}': '{name}' has no type", "report this as a bug")
-            if name in defined and not tensor.persistent:
+            if name in defined and not tensor.persistent and name not in node.inputs:
                 raise GraphError(f"graph '{graph.name}': '{name}' is written twice", "report this as a bug")
             if tensor.kind == "constant":
                 raise GraphError(

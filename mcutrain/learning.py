@@ -18,9 +18,10 @@ from mcutrain.data import Samples, check_labels, check_samples, check_targets
 from mcutrain.divergence import Watch, advice
 from mcutrain.errors import DataError, DivergedError, OptionError
 from mcutrain.executor import Array, Executor
+from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest, TensorEntry
 
-_NUMPY: dict[str, Any] = {"f16": np.float16, "f32": np.float32, "i32": np.int32}
+_NUMPY: dict[str, Any] = NUMPY_DTYPES
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,17 @@ Precision = Literal["fp32", "mixed"]
 Loss = Literal["cross-entropy", "mse"]
 Optimizer = Literal["sgd"]
 Region = Literal["data", "arena"]
+#: Unlearning methods, and parts of methods, that a build can carry the Programs of.
+UNLEARNING = (
+    "ssd",
+    "rollback",
+    "analytic-head",
+    "sparse-finetune",
+    "distill",
+    "gradient",
+    "gradient+projection",
+    "gradient+mask",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class Options:
     momentum: bool = False
     #: layer globs; the parameters of layers that match none are frozen
     train: tuple[str, ...] = ("*",)
+    #: unlearning methods the build has the Programs of, from :data:`UNLEARNING`
+    unlearn: tuple[str, ...] = ()
     #: cores that share the work, 1 to 8
     workers: int = 8
     #: spare bytes on either side of every buffer, a multiple of 16 (to detect stray writes)
@@ -60,6 +73,13 @@ class Options:
         for name, value, known in choices:
             if value not in known:
                 raise OptionError(f"unknown {name} '{value}'", f"choose from {', '.join(map(str, known))}")
+        for method in self.unlearn:
+            if method not in UNLEARNING:
+                raise OptionError(
+                    f"there is no unlearning method '{method}'", f"choose from {', '.join(UNLEARNING)}"
+                )
+        if self.unlearn and self.loss is None:
+            raise OptionError("unlearning needs a loss", "give --loss cross-entropy or --loss mse")
         if not 1 <= self.workers <= 8:
             raise OptionError(f"workers is {self.workers}", "give 1 to 8")
         if self.guard < 0 or self.guard % 16:
@@ -131,7 +151,7 @@ class MemoryEntry:
     #: parameters and constants (master weights included)
     weights: int
     gradients: int
-    #: momentum, loss scale and its counters
+    #: momentum, loss scale and its counters, and what unlearning keeps
     optimizer: int
     #: inputs the host writes
     inputs: int
@@ -178,7 +198,9 @@ class Manifest:
         """Number of a Program; raises BuildError when this build has none of that name."""
         if name not in self._programs:
             known = ", ".join(self._programs)
-            hint = "compile with --loss" if self.options.loss is None else "compile it anew"
+            hint = "compile it anew, unlearning Programs with --unlearn"
+            if self.options.loss is None:
+                hint = "compile with --loss"
             raise BuildError(f"build '{self.name}' has no Program '{name}' (it has {known})", hint)
         return self._programs[name]
 

@@ -16,9 +16,10 @@ import numpy as np
 from mcutrain.data import Samples
 from mcutrain.errors import DataError
 from mcutrain.executor import Array, Executor, same_bits
+from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import CallEntry, Manifest, ProgramEntry
 
-_DTYPES = {"f16": np.float16, "f32": np.float32, "i32": np.int32}
+_DTYPES = NUMPY_DTYPES
 #: Order of the Programs of one step; those a build lacks are left out.
 STEP = ("zero_gradients", "train_step", "statistics", "apply")
 #: Programs that are compared once, before the first step.

@@ -8,7 +8,7 @@ import click
 
 from mcutrain.cli.console import errors, number, output, print_json, size
 from mcutrain.cli.options import json_option
-from mcutrain.manifest import Loss, Optimizer, Precision
+from mcutrain.manifest import UNLEARNING, Loss, Optimizer, Precision
 
 
 @click.command("compile")
@@ -45,6 +45,14 @@ from mcutrain.manifest import Loss, Optimizer, Precision
     "computed nor stored.",
 )
 @click.option(
+    "--unlearn",
+    default="",
+    metavar="METHODS",
+    help="Carry the Programs of these unlearning methods, separated by commas: "
+    + ", ".join(UNLEARNING)
+    + ". gradient+projection and gradient+mask are parts of gradient with a memory of their own.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1, 8),
     metavar="1-8",
@@ -65,6 +73,7 @@ def command(
     optimizer: Optimizer,
     momentum: bool,
     train_globs: str,
+    unlearn: str,
     workers: int | None,
     out: Path | None,
     as_json: bool,
@@ -86,7 +95,8 @@ def command(
             loss=loss,
             optimizer=optimizer,
             momentum=momentum,
-            train=[glob.strip() for glob in train_globs.split(",") if glob.strip()],
+            train=train_globs,
+            unlearn=unlearn,
             workers=workers,
             out=out,
             progress=lambda step: status.update(f"{model.name}: {step} …"),

@@ -34,9 +34,11 @@ def _expect_type(node: Node, tensor: Tensor, shape: tuple[int, ...], dtype: str)
 
 @register
 class Fill(Op):
-    """y[...] = attribute ``value`` (0), in place."""
+    """y[...] = attribute ``value`` (0), in place; without an operand y is new, of ``shape`` and ``dtype``."""
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
+        if not inputs:
+            return [(tuple(node.attrs["shape"]), node.attrs["dtype"])]
         y = required(node, inputs, 0)
         expect(y.dtype != "i32", node, "the operand is of integers", "report this as a bug")
         return [(y.shape, y.dtype)]

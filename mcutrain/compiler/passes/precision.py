@@ -25,7 +25,11 @@ F32_OPERANDS: dict[str, frozenset[int]] = {
     "CrossEntropy": frozenset({2}),
     "MeanSquaredError": frozenset({1, 2}),
     "MeanSquaredErrorLoss": frozenset({1}),
+    "UnlearningLoss": frozenset({2, 3, 4}),
+    "UnlearningRegressionLoss": frozenset({1, 2, 3}),
 }
+#: Inputs that are f32 in every precision mode.
+F32_INPUTS = frozenset({"hyper", "target", "reference_scores", "unlearn_switch"})
 #: Outputs that are f32 in every precision mode, by position.
 F32_OUTPUTS: dict[str, frozenset[int]] = {
     "CrossEntropy": frozenset({0}),
@@ -33,6 +37,8 @@ F32_OUTPUTS: dict[str, frozenset[int]] = {
     "MeanSquaredError": frozenset({0}),
     "MeanSquaredErrorLoss": frozenset({0}),
     "SumSquares": frozenset({0}),
+    "UnlearningLoss": frozenset({0}),
+    "UnlearningRegressionLoss": frozenset({0}),
 }
 #: Operators on f32 state only: nothing in them is re-typed.
 F32_OPS = frozenset({"Fill", "FiniteCheck", "Sgd", "LossScaleUpdate", "SumSquares"})
@@ -72,7 +78,7 @@ def mixed(graph: Graph, halved: Collection[str]) -> Graph:
     out = Graph(graph.name, list(graph.inputs), list(graph.outputs))
     masters: set[str] = set()
     for tensor in graph.tensors.values():
-        keep = tensor.dtype != "f32" or tensor.kind == "state" or tensor.name in ("hyper", "target")
+        keep = tensor.dtype != "f32" or tensor.kind == "state" or tensor.name in F32_INPUTS
         if tensor.kind == "parameter":
             keep = tensor.name not in halved
             if keep:

@@ -1,14 +1,4 @@
-"""Which Programs a build contains, as graphs that are not yet placed in memory.
-
-infer            input → output
-evaluate         input, label|target → loss, output
-train_step       input, label|target → loss; adds to the gradient accumulators
-zero_gradients   clears the accumulators: the start of a batch
-apply            hyper = [lr, momentum, weight decay, 1/batch]: the optimizer step
-statistics       sums of squares of every trained parameter and its accumulator
-
-A batch is ``zero_gradients``, one ``train_step`` a sample, ``apply``.
-"""
+"""Inference and training."""
 
 from __future__ import annotations
 
@@ -18,9 +8,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from mcutrain.compiler.autodiff import accumulator, append, differentiate
-from mcutrain.compiler.passes.precision import f16_parameters, mixed
 from mcutrain.errors import OptionError
-from mcutrain.ir import Graph, Tensor, prune, verify
+from mcutrain.ir import Graph, Tensor, prune
 from mcutrain.manifest import Options
 
 #: First loss scale of a mixed-precision build; it adapts from there.
@@ -52,31 +41,7 @@ def trained_parameters(graph: Graph, globs: Sequence[str]) -> list[str]:
     ]
 
 
-def build_programs(graph: Graph, options: Options) -> list[Graph]:
-    """Lower the forward graph to the Programs of a build, in a fixed order."""
-    trained = trained_parameters(graph, options.train) if options.loss else []
-    if options.loss and not trained:
-        raise OptionError("the model has no weights to train", "compile it without --loss to infer only")
-    programs = [_renamed(graph, "infer")]
-    if options.loss:
-        programs += [
-            _with_loss(graph, options, "evaluate", gradient=False)[0],
-            _train_step(graph, options, trained),
-            _zero_gradients(graph, trained),
-            _apply(graph, trained, options),
-            _statistics(graph, trained),
-        ]
-    halved = f16_parameters(graph, trained) if options.precision == "mixed" else set()
-    lowered = []
-    for program in programs:
-        program = mixed(program, halved) if options.precision == "mixed" else program
-        program = prune(program, keep=program.inputs)
-        verify(program)
-        lowered.append(program)
-    return lowered
-
-
-def _renamed(graph: Graph, name: str) -> Graph:
+def renamed(graph: Graph, name: str) -> Graph:
     copy = graph.copy()
     copy.name = name
     return copy
@@ -98,10 +63,10 @@ def _logits(graph: Graph, loss: str) -> str:
     return output
 
 
-def _with_loss(graph: Graph, options: Options, name: str, *, gradient: bool) -> tuple[Graph, str, str]:
+def with_loss(graph: Graph, options: Options, name: str, *, gradient: bool) -> tuple[Graph, str, str]:
     """A copy ending in the loss node; also the logits' name and, with ``gradient``, their gradient's."""
     loss = options.loss or ""
-    program = _renamed(graph, name)
+    program = renamed(graph, name)
     prediction = _logits(graph, loss)
     tensor = program.tensors[prediction]
     loss_input = prediction
@@ -124,7 +89,7 @@ def _with_loss(graph: Graph, options: Options, name: str, *, gradient: bool) -> 
     program.inputs.append(target.name)
     seed = ""
     if gradient:
-        scale = _loss_scale(program, options)
+        scale = loss_scale(program, options)
         seed = program.unique_name(f"{loss_input}.gradient")
         append(program, op, [loss_input, target.name, scale], name="loss", outputs=["loss", seed])
     else:
@@ -133,20 +98,24 @@ def _with_loss(graph: Graph, options: Options, name: str, *, gradient: bool) -> 
     return program, loss_input, seed
 
 
-def _train_step(graph: Graph, options: Options, trained: list[str]) -> Graph:
-    program, prediction, seed = _with_loss(graph, options, "train_step", gradient=True)
+def train_step(graph: Graph, options: Options, trained: list[str]) -> Graph:
+    program, prediction, seed = with_loss(graph, options, "train_step", gradient=True)
+    return backward(program, prediction, seed, trained)
+
+
+def backward(program: Graph, prediction: str, seed: str, trained: list[str]) -> Graph:
+    """Append the backward pass to a Program that ends in its loss node."""
     # The loss node gives the gradient; the walk starts below it.
     loss_node = program.nodes.pop()
     below = program.copy()
     program.nodes.append(loss_node)
     full = differentiate(below, {prediction: seed}, trained)
-    backward = full.nodes[len(below.nodes) :]
     program.tensors.update(full.tensors)
-    program.nodes.extend(backward)
+    program.nodes.extend(full.nodes[len(below.nodes) :])
     return prune(program)
 
 
-def _zero_gradients(graph: Graph, trained: list[str]) -> Graph:
+def zero_gradients(graph: Graph, trained: list[str]) -> Graph:
     program = Graph("zero_gradients")
     for name in trained:
         program.tensors[name] = graph.tensors[name]
@@ -155,7 +124,7 @@ def _zero_gradients(graph: Graph, trained: list[str]) -> Graph:
     return program
 
 
-def _scalar(program: Graph, name: str, value: float | int) -> str:
+def scalar(program: Graph, name: str, value: float | int) -> str:
     """A state tensor of one element with an initial value."""
     dtype = np.float32 if isinstance(value, float) else np.int32
     return program.add_tensor(
@@ -163,15 +132,15 @@ def _scalar(program: Graph, name: str, value: float | int) -> str:
     ).name
 
 
-def _loss_scale(program: Graph, options: Options) -> str:
-    return _scalar(program, "loss_scale", INITIAL_LOSS_SCALE if options.precision == "mixed" else 1.0)
+def loss_scale(program: Graph, options: Options) -> str:
+    return scalar(program, "loss_scale", INITIAL_LOSS_SCALE if options.precision == "mixed" else 1.0)
 
 
-def _apply(graph: Graph, trained: list[str], options: Options) -> Graph:
+def apply(graph: Graph, trained: list[str], options: Options) -> Graph:
     program = Graph("apply", inputs=["hyper"])
     program.tensors["hyper"] = Tensor("hyper", (4,), "f32", "input")
-    scale = _loss_scale(program, options)
-    overflow = _scalar(program, "overflow", 0)
+    scale = loss_scale(program, options)
+    overflow = scalar(program, "overflow", 0)
     for name in trained:
         program.tensors[name] = graph.tensors[name]
         acc = accumulator(program, name).name
@@ -185,13 +154,13 @@ def _apply(graph: Graph, trained: list[str], options: Options) -> Graph:
             outputs.append(momentum)
         inputs = [name, acc, momentum, "hyper", scale, overflow]
         append(program, "Sgd", inputs, name=f"{name}.update", outputs=outputs)
-    counters = [scale, overflow, _scalar(program, "good_steps", 0), _scalar(program, "skipped_steps", 0)]
+    counters = [scale, overflow, scalar(program, "good_steps", 0), scalar(program, "skipped_steps", 0)]
     fixed = {} if options.precision == "mixed" else {"min": 1.0, "max": 1.0}
     append(program, "LossScaleUpdate", counters, fixed, name="loss_scale.update", outputs=counters)
     return program
 
 
-def _statistics(graph: Graph, trained: list[str]) -> Graph:
+def statistics(graph: Graph, trained: list[str]) -> Graph:
     program = Graph("statistics")
     for name in trained:
         program.tensors[name] = graph.tensors[name]

@@ -1,0 +1,48 @@
+"""Which Programs a build contains, as graphs that are not yet placed in memory.
+
+infer            input → output
+evaluate         input, label|target → loss, output
+train_step       input, label|target → loss; adds to the gradient accumulators
+zero_gradients   clears the accumulators: the start of a batch
+apply            hyper = [lr, momentum, weight decay, 1/batch]: the optimizer step
+statistics       sums of squares of every trained parameter and its accumulator
+
+A batch is ``zero_gradients``, one ``train_step`` a sample, ``apply``.  Those for
+unlearning are described in :mod:`mcutrain.compiler.programs.unlearning`.
+"""
+
+from __future__ import annotations
+
+from mcutrain.compiler.passes.precision import f16_parameters, mixed
+from mcutrain.compiler.programs import training, unlearning
+from mcutrain.compiler.programs.training import trained_parameters
+from mcutrain.errors import OptionError
+from mcutrain.ir import Graph, prune, verify
+from mcutrain.manifest import Options
+
+__all__ = ["build_programs", "trained_parameters"]
+
+
+def build_programs(graph: Graph, options: Options) -> list[Graph]:
+    """Lower the forward graph to the Programs of a build, in a fixed order."""
+    trained = trained_parameters(graph, options.train) if options.loss else []
+    if options.loss and not trained:
+        raise OptionError("the model has no weights to train", "compile it without --loss to infer only")
+    programs = [training.renamed(graph, "infer")]
+    if options.loss:
+        programs += [
+            training.with_loss(graph, options, "evaluate", gradient=False)[0],
+            training.train_step(graph, options, trained),
+            training.zero_gradients(graph, trained),
+            training.apply(graph, trained, options),
+            training.statistics(graph, trained),
+        ]
+    programs += unlearning.steps(graph, options, trained)
+    halved = f16_parameters(graph, trained) if options.precision == "mixed" else set()
+    lowered = {}
+    for program in programs:
+        program = mixed(program, halved) if options.precision == "mixed" else program
+        program = prune(program, keep=program.inputs)
+        verify(program)
+        lowered[program.name] = program
+    return [*lowered.values(), *unlearning.on_state(graph, lowered, options, trained)]

@@ -1,0 +1,188 @@
+"""Programs of the unlearning methods: firmware against the reference, call by call and bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from arena import check_guards
+from networks import NETWORKS
+
+import mcutrain
+from mcutrain import data
+from mcutrain.build import Build
+from mcutrain.compiler.pipeline import lower
+from mcutrain.errors import OptionError
+from mcutrain.executor import Array, Executor, same_bits
+from mcutrain.manifest import UNLEARNING, Options, Precision
+
+QEMU = pytest.param("qemu", marks=pytest.mark.qemu)
+PRECISIONS = ["fp32", "mixed"]
+WORKERS = {"native": (1, 3, 8), "qemu": (8,)}
+METHODS = tuple(method for method in UNLEARNING if method not in ("rollback", "analytic-head"))
+#: networks that take one sample at a time, and their kinds of targets
+SINGLE = ["residual", "separable"]
+
+Inputs = Mapping[str, Array]
+
+
+def compare(device: Executor, reference: Executor, build: Build, program: str, inputs: Inputs) -> None:
+    """Run a Program on both, one call at a time: every tensor that a call writes has the same bits."""
+    entry = build.manifest.program(program)
+    given = {name: inputs[name] for name in entry.inputs}
+    assert entry.calls
+    for index, call in enumerate(entry.calls):
+        outputs = list(dict.fromkeys(call.outputs))
+        calls = (index, index + 1)
+        first = given if index == 0 else {}
+        got = device.run(program, first, outputs, calls)
+        want = reference.run(program, first, outputs, calls)
+        for name in outputs:
+            where = f"{program}, call {index} ({call.op} {call.node}): {name}"
+            assert same_bits(got[name], want[name]), where
+            assert got[name].dtype.kind != "f" or np.isfinite(got[name]).all(), where
+
+
+def sample_inputs(build: Build, seed: int = 3) -> dict[str, Array]:
+    """A random sample, its target, and settings for every Program."""
+    manifest, rng = build.manifest, np.random.default_rng(seed)
+    step = manifest.program("train_step")
+    entry = manifest.tensor(step.inputs[0])
+    kind = np.float16 if entry.dtype == "f16" else np.float32
+    inputs: dict[str, Array] = {
+        entry.name: rng.normal(size=entry.shape).astype(kind),
+        "hyper": np.float32([0.05, 0.9, 0.01, 1.0]),
+        "unlearn_switch": np.float32([0, 1, 0.1, -0.5, 2, 0, 0, 0]),
+    }
+    target = manifest.tensor(step.inputs[1])
+    if target.dtype == "i32":
+        classes = manifest.tensor("reference_scores").shape[1]
+        inputs[target.name] = rng.integers(0, classes, target.shape).astype(np.int32)
+        scores = rng.random(manifest.tensor("reference_scores").shape)
+        inputs["reference_scores"] = (scores / scores.sum(1, keepdims=True)).astype(np.float32)
+    else:
+        inputs[target.name] = rng.normal(size=target.shape).astype(np.float32)
+    return inputs
+
+
+def methods_for(network: str) -> tuple[str, ...]:
+    return tuple(m for m in METHODS if m != "ssd" or network in SINGLE)
+
+
+@pytest.mark.parametrize("target", ["native", QEMU])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("part", [False, True], ids=["all", "part"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_small_networks(network: str, part: bool, precision: Precision, target: str) -> None:
+    make, loss, some = NETWORKS[network]
+    build = mcutrain.compile(
+        make(),
+        target=target,
+        precision=precision,
+        loss=loss,  # type: ignore[arg-type]
+        momentum=True,
+        train=some if part else "*",
+        unlearn=methods_for(network),
+        guard=32,
+    )
+    modes = [0, 7] if loss == "mse" else range(7)
+    inputs = sample_inputs(build)
+    for team in WORKERS[target]:
+        with build.session(workers=team) as session, build.reference() as reference:
+
+            def both(
+                program: str, device: Executor = session.executor, other: Executor = reference.executor
+            ) -> None:
+                compare(device, other, build, program, inputs)
+
+            both("zero_gradients")
+            for _ in range(2):
+                both("importance")
+            for mode in modes:
+                inputs["unlearn_switch"][0] = mode
+                both("unlearn_step")
+    assert check_guards(build, inputs) > 1000
+
+
+def importance_by_hand(build: Build, samples: list[Inputs]) -> dict[str, Array]:
+    """Sums of squared gradients, each sample's gradient from Program ``train_step`` alone."""
+    names = [f"{t.name}.gradient" for t in build.manifest.trained()]
+    total = {name: np.zeros(build.manifest.tensor(name).shape, np.float32) for name in names}
+    with build.session() as session:
+        for sample in samples:
+            session.executor.run("zero_gradients")
+            got = session.executor.run("train_step", sample, names)
+            for name in names:
+                total[name] = total[name] + got[name] * got[name]
+    return total
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("network", SINGLE)
+def test_importance_is_the_sum_of_squared_gradients(network: str, precision: Precision) -> None:
+    make, loss, _ = NETWORKS[network]
+    build = mcutrain.compile(make(), precision=precision, loss=loss, unlearn="ssd")  # type: ignore[arg-type]
+    step = build.manifest.program("train_step").inputs
+    rng = np.random.default_rng(0)
+    entry = build.manifest.tensor(step[0])
+    samples: list[Inputs] = [
+        {
+            step[0]: rng.normal(size=entry.shape).astype(np.float16 if entry.dtype == "f16" else np.float32),
+            step[1]: np.int32([label]),
+        }
+        for label in (0, 2, 1)
+    ]
+    want = importance_by_hand(build, samples)
+    with build.session() as session:
+        session.executor.run("zero_gradients")
+        for sample in samples:
+            session.executor.run("importance", sample)
+        got = session.executor.read(list(want))
+    for name, squares in want.items():
+        assert same_bits(got[name], squares), name
+        assert squares.max() > 0, name
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("target", ["native", QEMU])
+@pytest.mark.parametrize("model", ["dscnn_kws", "resnet8_ic"])
+def test_a_real_model(mlperf_tiny: Path, model: str, target: str) -> None:
+    build = mcutrain.compile(
+        mlperf_tiny / f"{model}.onnx",
+        target=target,
+        precision="mixed",
+        loss="cross-entropy",
+        unlearn="ssd,gradient",
+    )
+    file = {"dscnn_kws": "kws01.npz", "resnet8_ic": "cifar10_subset.npz"}[model]
+    x, y = data.load(mlperf_tiny / file).part("train", data.ModelShape.of(build.manifest))
+    inputs = sample_inputs(build)
+    entry = build.manifest.tensor(build.manifest.program("infer").inputs[0])
+    inputs[entry.name] = x[:1].astype(np.float16).reshape(entry.shape)
+    inputs["label"] = np.int32(y[:1])
+    with build.session() as session, build.reference() as reference:
+        for program in ("zero_gradients", "importance"):
+            compare(session.executor, reference.executor, build, program, inputs)
+
+
+def test_a_build_without_unlearning_is_as_it_was() -> None:
+    make, loss, _ = NETWORKS["residual"]
+    plain, more = (
+        lower(make(), Options(loss=loss, unlearn=methods)).manifest  # type: ignore[arg-type]
+        for methods in ((), ("rollback",))
+    )
+    assert [p.name for p in plain.programs] == [p.name for p in more.programs]
+    assert (plain.data_size, plain.arena_size) == (more.data_size, more.arena_size)
+    assert "importance" not in {p.name for p in plain.programs}
+
+
+def test_what_cannot_be_unlearned_is_refused() -> None:
+    make = NETWORKS["mlp"][0]
+    with pytest.raises(OptionError, match="no unlearning method 'ssb'"):
+        lower(make(), Options(loss="mse", unlearn=("ssb",)))
+    with pytest.raises(OptionError, match="needs a loss"):
+        lower(make(), Options(unlearn=("ssd",)))
+    with pytest.raises(OptionError, match="single samples, the model takes 3"):
+        lower(make(), Options(loss="mse", unlearn=("ssd",)))
