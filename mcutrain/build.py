@@ -112,6 +112,7 @@ def compile(
     loss: Loss | None = None,
     optimizer: Optimizer = "sgd",
     momentum: bool = False,
+    immediate: bool = False,
     train: str | Sequence[str] = ("*",),
     unlearn: str | Sequence[str] = (),
     workers: int | None = None,
@@ -129,6 +130,8 @@ def compile(
         loss: ``cross-entropy`` (integer labels) or ``mse``; None builds a firmware that only infers.
         optimizer: ``sgd``, with weight decay.
         momentum: whether to keep momentum buffers.
+        immediate: whether to update each weight as soon as its gradient is known: batches of one
+            sample, dense layers only, and no memory for gradients.
         train: globs of the layers to train, separated by commas or as a sequence.
         unlearn: unlearning methods to carry the Programs of, separated by commas or as a sequence:
             see :data:`mcutrain.manifest.UNLEARNING`.
@@ -147,6 +150,7 @@ def compile(
         loss=loss,
         optimizer=optimizer,
         momentum=momentum,
+        immediate=immediate,
         train=_words(train),
         unlearn=_words(unlearn),
         workers=find_target(target).workers if workers is None else workers,

@@ -21,6 +21,8 @@ from mcutrain.executor import Array, Executor
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest, TensorEntry
 
+#: What an optimizer step counts.
+_COUNTERS = ("loss_scale", "skipped_steps")
 _NUMPY: dict[str, Any] = NUMPY_DTYPES
 
 
@@ -40,7 +42,8 @@ class EpochEvent:
     """One epoch is done.
 
     ``ratios`` is the gradient norm over the weight norm of each trained
-    parameter at the epoch's first step, by parameter name (``conv1.weight``).
+    parameter at the epoch's first step, by parameter name (``conv1.weight``);
+    empty in a build with immediate updates, which keeps no gradients.
     """
 
     epoch: int
@@ -165,8 +168,9 @@ class Learner:
         """Mean gradient of the loss over samples by every trained parameter.
 
         Returns ``{initializer name: float32 array}`` in the ONNX layout.
-        Raises DataError, and OptionError for a build without a loss.
+        Raises DataError, and OptionError for a build without a loss or without accumulators.
         """
+        self._needs_accumulators()
         samples, targets = self.training_set(x, y)
         self.accumulate(samples, targets)
         names = [f"{t.name}.gradient" for t in self.manifest.trained()]
@@ -214,10 +218,13 @@ class Learner:
             total = 0.0
             for step in range(steps):
                 chosen = order[step * batch : (step + 1) * batch]
-                loss = self.accumulate(samples, targets, chosen)
-                if step == 0:
-                    ratios = self._ratios(len(chosen))
-                state = self.apply(lr, len(chosen), momentum, weight_decay)
+                if self.manifest.options.immediate:
+                    loss, state = self._step(samples, targets, int(chosen[0]), lr, weight_decay)
+                else:
+                    loss = self.accumulate(samples, targets, chosen)
+                    if step == 0:
+                        ratios = self._ratios(len(chosen))
+                    state = self.apply(lr, len(chosen), momentum, weight_decay)
                 losses.append(loss)
                 total += loss * len(chosen)
                 reason = watch.diverged(loss, state.loss_scale, state.skipped)
@@ -248,7 +255,11 @@ class Learner:
         return Training(tuple(history), tuple(losses))
 
     def ratios(self, x: Array | Samples, y: Array | Samples) -> dict[str, float]:
-        """Gradient norm over weight norm of every trained parameter, by parameter name."""
+        """Gradient norm over weight norm of every trained parameter, by parameter name.
+
+        Raises DataError, and OptionError for a build without accumulators.
+        """
+        self._needs_accumulators()
         samples, targets = self.training_set(x, y)
         self.accumulate(samples, targets)
         return self._ratios(len(samples) // self.rows)
@@ -369,10 +380,29 @@ class Learner:
         for part in calls[:-1]:
             self.executor.run(program, {"hyper": hyper}, (), part)
         last = calls[-1] if calls else None
-        state = self.executor.run(program, {"hyper": hyper}, ["loss_scale", "skipped_steps"], last)
-        return Applied(float(state["loss_scale"][0]), int(state["skipped_steps"][0]))
+        return _applied(self.executor.run(program, {"hyper": hyper}, _COUNTERS, last))
 
     # ---- within
+
+    def _needs_accumulators(self) -> None:
+        if self.manifest.options.immediate:
+            raise OptionError(
+                "this build updates its weights immediately and keeps no gradients",
+                "compile it without --immediate",
+            )
+
+    def _step(
+        self, samples: Samples, targets: Array | Samples, index: int, lr: float, weight_decay: float
+    ) -> tuple[float, Applied]:
+        """An immediate step on one device batch: its loss and the state of the loss scaling."""
+        program, row = self.manifest.program("train_step"), index * self.rows
+        inputs = {
+            self._input.name: self._rows_of(samples, row, self._input.name),
+            program.inputs[1]: self._rows_of(targets, row, program.inputs[1]),
+            "hyper": np.array([lr, 0.0, weight_decay, 1.0], np.float32),
+        }
+        got = self.executor.run("train_step", inputs, ["loss", *_COUNTERS])
+        return float(got["loss"][0]), _applied(got)
 
     def _ratios(self, count: int) -> dict[str, float]:
         program = self.manifest.program("statistics")
@@ -396,6 +426,11 @@ class Learner:
                 raise OptionError(f"{name} is {value}", f"give a number from {low:g} to {high:g}")
         if epochs < 0 or batch < 1:
             raise OptionError(f"epochs is {epochs} and batch is {batch}", "give epochs ≥ 0 and batch ≥ 1")
+        if batch > 1 and self.manifest.options.immediate:
+            raise OptionError(
+                f"batch is {batch}, but this build updates its weights after every sample",
+                "train with batch 1, or compile it without --immediate",
+            )
         if momentum and not self.manifest.options.momentum:
             raise OptionError(
                 "this build has no momentum buffers", "compile it with --momentum, or train with momentum 0"
@@ -427,6 +462,10 @@ class Learner:
     def _unbatched(self, output: Array) -> Array:
         output = output.astype(np.float32)
         return output if self.rows == self._output.shape[0] else output[None]
+
+
+def _applied(state: Mapping[str, Array]) -> Applied:
+    return Applied(float(state["loss_scale"][0]), int(state["skipped_steps"][0]))
 
 
 def _onnx_name(entry: TensorEntry) -> str:

@@ -54,6 +54,8 @@ class Options:
     optimizer: Optimizer = "sgd"
     #: whether momentum buffers exist
     momentum: bool = False
+    #: whether train_step updates each weight as soon as its gradient is known (batch 1, no accumulators)
+    immediate: bool = False
     #: layer globs; the parameters of layers that match none are frozen
     train: tuple[str, ...] = ("*",)
     #: unlearning methods the build has the Programs of, from :data:`UNLEARNING`
@@ -73,6 +75,8 @@ class Options:
         for name, value, known in choices:
             if value not in known:
                 raise OptionError(f"unknown {name} '{value}'", f"choose from {', '.join(map(str, known))}")
+        if self.immediate and self.momentum:
+            raise OptionError("immediate updates have no momentum", "leave one of the two out")
         for method in self.unlearn:
             if method not in UNLEARNING:
                 raise OptionError(
@@ -80,6 +84,10 @@ class Options:
                 )
         if self.unlearn and self.loss is None:
             raise OptionError("unlearning needs a loss", "give --loss cross-entropy or --loss mse")
+        if self.immediate and self.unlearn:
+            raise OptionError(
+                "unlearning needs the gradients that immediate updates do without", "leave one of the two out"
+            )
         if not 1 <= self.workers <= 8:
             raise OptionError(f"workers is {self.workers}", "give 1 to 8")
         if self.guard < 0 or self.guard % 16:

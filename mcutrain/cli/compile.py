@@ -36,6 +36,12 @@ from mcutrain.manifest import UNLEARNING, Loss, Optimizer, Precision
     "--momentum", is_flag=True, help="Keep momentum buffers (as much memory again as the trained weights)."
 )
 @click.option(
+    "--immediate",
+    is_flag=True,
+    help="Update each weight as soon as its gradient is known: batches of one sample, dense layers only, "
+    "and no memory for gradients.",
+)
+@click.option(
     "--train",
     "train_globs",
     default="*",
@@ -72,6 +78,7 @@ def command(
     loss: Loss | None,
     optimizer: Optimizer,
     momentum: bool,
+    immediate: bool,
     train_globs: str,
     unlearn: str,
     workers: int | None,
@@ -95,6 +102,7 @@ def command(
             loss=loss,
             optimizer=optimizer,
             momentum=momentum,
+            immediate=immediate,
             train=train_globs,
             unlearn=unlearn,
             workers=workers,

@@ -32,7 +32,9 @@ def make_manifest(name: str, forward: Graph, plan: Plan, image: bytes, options: 
     tensors: dict[str, Tensor] = {}
     for program in plan.programs:
         tensors.update((t.name, t) for t in program.graph.tensors.values() if t.persistent)
-    trained = {name for name in tensors if f"{name}.gradient" in tensors}
+    steps = [p.graph for p in plan.programs if p.name in ("train_step", "apply")]
+    written = {name for graph in steps for node in graph.nodes for name in node.outputs}
+    trained = {t.name for t in tensors.values() if t.kind == "parameter" and t.name in written}
     return Manifest(
         name=name,
         options=options,

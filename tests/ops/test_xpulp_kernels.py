@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import test_conv_kernels as convolution
 import test_dense_kernels as dense
+import test_dense_update as descent
 from convolution import Case
 from kernel_harness import check_kernel
 from test_tiled_kernels import TRANSPOSITIONS, normal
@@ -33,7 +34,7 @@ TARGETS = [
     pytest.param("gvsoc", marks=[pytest.mark.gvsoc, pytest.mark.slow]),
 ]
 KERNELS = [
-    *("dense", "dense_weight_gradient", "bias_gradient"),
+    *("dense", "dense_weight_gradient", "bias_gradient", "dense_rounded", "dense_update"),
     *("conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"),
     *("depthwise_forward", "depthwise_input_gradient", "depthwise_weight_gradient"),
     "strided_copy",
@@ -169,6 +170,7 @@ def everything_runs_there(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(kernel_harness, "run_kernel", remote.run)
     monkeypatch.setattr(dense, "check_kernel", check)
+    monkeypatch.setattr(descent, "check_kernel", check)
     monkeypatch.setattr(convolution, "check_kernel", check)
 
 
@@ -193,6 +195,19 @@ def test_dense_even_depth(rows: int, columns: int, depth: int, activation: str) 
         dense.check_kernel("Dense", [x, w, bias], attrs)
     extreme = np.where(rng.random(x.shape) < 0.1, np.float16(60000), x).astype(np.float16)
     dense.check_kernel("Dense", [extreme, w, None], attrs, allow_nan=True)
+
+
+@pytest.mark.parametrize(("columns", "depth"), [*descent.SHAPES, (128, 128), (36, 640), (8, 132)])
+def test_dense_on_masters(columns: int, depth: int) -> None:
+    """Rows of w rounded as they are read, and one walk for gradient and update."""
+    descent.test_forward_is_dense_on_rounded_weights(columns, depth)
+    for dx in (False, True):
+        descent.test_update(columns, depth, dx, "f2")
+
+
+@pytest.mark.parametrize("where", ["x", "dy", "before"])
+def test_dense_update_after_an_overflow(where: str) -> None:
+    descent.test_nothing_is_updated_after_an_overflow(where, np.inf)
 
 
 def test_dense_batched() -> None:

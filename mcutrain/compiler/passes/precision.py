@@ -22,6 +22,7 @@ F32_OPERANDS: dict[str, frozenset[int]] = {
     "Conv2d": frozenset({2}),
     "DepthwiseConv2d": frozenset({2}),
     "Dense": frozenset({2}),
+    "DenseUpdate": frozenset({2, 3, 4, 5}),
     "CrossEntropy": frozenset({2}),
     "MeanSquaredError": frozenset({1, 2}),
     "MeanSquaredErrorLoss": frozenset({1}),

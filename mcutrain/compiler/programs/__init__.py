@@ -7,12 +7,14 @@ zero_gradients   clears the accumulators: the start of a batch
 apply            hyper = [lr, momentum, weight decay, 1/batch]: the optimizer step
 statistics       sums of squares of every trained parameter and its accumulator
 
-A batch is ``zero_gradients``, one ``train_step`` a sample, ``apply``.  Those for
+A batch is ``zero_gradients``, one ``train_step`` a sample, ``apply``.  With
+immediate updates there is no batch: ``train_step`` takes ``hyper`` and does all.  Those for
 unlearning are described in :mod:`mcutrain.compiler.programs.unlearning`.
 """
 
 from __future__ import annotations
 
+from mcutrain.compiler.passes.immediate import round_on_reading
 from mcutrain.compiler.passes.precision import f16_parameters, mixed
 from mcutrain.compiler.programs import training, unlearning
 from mcutrain.compiler.programs.training import trained_parameters
@@ -30,8 +32,11 @@ def build_programs(graph: Graph, options: Options) -> list[Graph]:
         raise OptionError("the model has no weights to train", "compile it without --loss to infer only")
     programs = [training.renamed(graph, "infer")]
     if options.loss:
+        programs.append(training.with_loss(graph, options, "evaluate", gradient=False)[0])
+    if options.loss and options.immediate:
+        programs.append(training.immediate_step(graph, options, trained))
+    elif options.loss:
         programs += [
-            training.with_loss(graph, options, "evaluate", gradient=False)[0],
             training.train_step(graph, options, trained),
             training.zero_gradients(graph, trained),
             training.apply(graph, trained, options),
@@ -42,6 +47,7 @@ def build_programs(graph: Graph, options: Options) -> list[Graph]:
     lowered = {}
     for program in programs:
         program = mixed(program, halved) if options.precision == "mixed" else program
+        program = round_on_reading(program) if options.immediate else program
         program = prune(program, keep=program.inputs)
         verify(program)
         lowered[program.name] = program

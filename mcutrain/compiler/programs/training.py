@@ -8,12 +8,15 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from mcutrain.compiler.autodiff import accumulator, append, differentiate
+from mcutrain.compiler.passes.immediate import update_immediately
 from mcutrain.errors import OptionError
 from mcutrain.ir import Graph, Tensor, prune
 from mcutrain.manifest import Options
 
 #: First loss scale of a mixed-precision build; it adapts from there.
 INITIAL_LOSS_SCALE = 1024.0
+
+_HYPER = Tensor("hyper", (4,), "f32", "input")
 
 
 def trained_parameters(graph: Graph, globs: Sequence[str]) -> list[str]:
@@ -115,6 +118,15 @@ def backward(program: Graph, prediction: str, seed: str, trained: list[str]) -> 
     return prune(program)
 
 
+def immediate_step(graph: Graph, options: Options, trained: list[str]) -> Graph:
+    """train_step and apply in one, without accumulators."""
+    program = train_step(graph, options, trained)
+    scale, overflow = loss_scale(program, options), scalar(program, "overflow", 0)
+    program = update_immediately(program, trained, _HYPER, scale, overflow)
+    _count_step(program, options, scale, overflow)
+    return prune(program)
+
+
 def zero_gradients(graph: Graph, trained: list[str]) -> Graph:
     program = Graph("zero_gradients")
     for name in trained:
@@ -137,8 +149,7 @@ def loss_scale(program: Graph, options: Options) -> str:
 
 
 def apply(graph: Graph, trained: list[str], options: Options) -> Graph:
-    program = Graph("apply", inputs=["hyper"])
-    program.tensors["hyper"] = Tensor("hyper", (4,), "f32", "input")
+    program = Graph("apply", inputs=[_HYPER.name], tensors={_HYPER.name: _HYPER})
     scale = loss_scale(program, options)
     overflow = scalar(program, "overflow", 0)
     for name in trained:
@@ -154,10 +165,15 @@ def apply(graph: Graph, trained: list[str], options: Options) -> Graph:
             outputs.append(momentum)
         inputs = [name, acc, momentum, "hyper", scale, overflow]
         append(program, "Sgd", inputs, name=f"{name}.update", outputs=outputs)
+    _count_step(program, options, scale, overflow)
+    return program
+
+
+def _count_step(program: Graph, options: Options, scale: str, overflow: str) -> None:
+    """The end of an optimizer step: loss scaling and its counters."""
     counters = [scale, overflow, scalar(program, "good_steps", 0), scalar(program, "skipped_steps", 0)]
     fixed = {} if options.precision == "mixed" else {"min": 1.0, "max": 1.0}
     append(program, "LossScaleUpdate", counters, fixed, name="loss_scale.update", outputs=counters)
-    return program
 
 
 def statistics(graph: Graph, trained: list[str]) -> Graph:
