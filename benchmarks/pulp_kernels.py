@@ -112,6 +112,8 @@ def depthwise(**more: Any) -> dict[str, Any]:
 
 
 GRADIENT: dict[str, Any] = {"wide": (2,), "inplace": {0: 2}}
+#: The first layer of DS-CNN.
+FIRST: dict[str, Any] = {**conv(stride=2), "pads": (4, 1, 5, 1)}
 CASES: dict[str, Case] = {
     "NT 64x64x64": Case("Dense", ((64, 64), (64, 64))),
     "NT 64x64x128": Case("Dense", ((64, 128), (64, 128))),
@@ -133,6 +135,18 @@ CASES: dict[str, Case] = {
         "DepthwiseConv2dInputGradient", ((1, 25, 5, 64), (3, 3, 64)), depthwise(input_hw=(25, 5))
     ),
     "pointwise 64-64 125": Case("Conv2d", ((1, 25, 5, 64), (64, 1, 1, 64)), conv(pads=0)),
+    "pointwise 64-64 125 weights": Case(
+        "Conv2dWeightGradient", ((1, 25, 5, 64), (1, 25, 5, 64), (64, 1, 1, 64)), conv(pads=0), **GRADIENT
+    ),
+    "pointwise 64-64 125 input": Case(
+        "Conv2dInputGradient", ((1, 25, 5, 64), (64, 1, 1, 64)), conv(pads=0, input_hw=(25, 5))
+    ),
+    "first 10x4 1-64 49x10": Case(
+        "Conv2d", ((1, 49, 10, 1), (64, 10, 4, 1), (64,)), FIRST, wide=(2,)
+    ),
+    "first 10x4 1-64 49x10 weights": Case(
+        "Conv2dWeightGradient", ((1, 49, 10, 1), (1, 25, 5, 64), (64, 10, 4, 1)), FIRST, **GRADIENT
+    ),
     "conv 3x3 64-64 8x8": Case("Conv2d", ((1, 8, 8, 64), (64, 3, 3, 64)), conv()),
     "conv 3x3 64-64 8x8 weights": Case(
         "Conv2dWeightGradient", ((1, 8, 8, 64), (1, 8, 8, 64), (64, 3, 3, 64)), conv(), **GRADIENT
