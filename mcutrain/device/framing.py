@@ -37,6 +37,8 @@ class Command(enum.IntEnum):
     RUN = 4
     BYE = 5
     RESUME = 6
+    PROFILE = 0x18
+    READ_PROFILE = 0x19
     #: from the device: a Program is still running
     BUSY = 0x7E
     #: from the device: a frame came damaged

@@ -175,6 +175,10 @@ class Session:
         _scatter(reads, data, received)
         return {name: _as_array(entry, b"".join(received[name])) for name, entry in entries.items()}
 
+    def exchange(self, command: Command, body: bytes = b"") -> bytes:
+        """One request that is not about tensors, and its response; raises DeviceError and LinkError."""
+        return self._requests.request(command, body)
+
     def close(self) -> None:
         """Close the link, and say goodbye first to a simulator of ours."""
         if self._closed:

@@ -3,6 +3,7 @@
 #include "cluster.h"
 #include "link.h"
 #include "mct_model.h"
+#include "profile.h"
 #include "simulated.h"
 
 enum { START_EVENT = 0, DONE_INTERRUPT = 1 };
@@ -11,10 +12,28 @@ static struct {
     mct_kernel kernel;
     const void *args;
     uint32_t workers;
+    uint32_t *counts; /* where the workers write what they counted, or null */
 } team __attribute__((section(".l1")));
+
+/* Cycles for which each cluster core has waited for transfers. */
+static uint32_t waited_for_dma[CLUSTER_CORES] __attribute__((section(".l1")));
 
 static uint32_t all_workers(void) {
     return (1u << mct_workers) - 1;
+}
+
+/* Until the workers are done: the cycles in which transfers were under way, looked at every few tens of
+ * cycles. */
+static uint32_t watch_transfers(void) {
+    uint32_t busy = 0, before = READ_CSR(mcycle);
+    while (!(REGISTER32(INTERRUPT_STATUS) & DONE_INTERRUPT)) {
+        bool under_way = REGISTER32(CLUSTER_DMA_STATUS) & DMA_UNDER_WAY;
+        uint32_t now = READ_CSR(mcycle);
+        if (under_way)
+            busy += now - before;
+        before = now;
+    }
+    return busy;
 }
 
 /* All workers are woken and meet at the barrier again, so that it need not be set up anew when the host
@@ -24,8 +43,11 @@ void mct_team_run(mct_kernel kernel, const void *args) {
     team.kernel = kernel;
     team.args = args;
     team.workers = mct_active_workers;
+    team.counts = mct_profile_counts;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     REGISTER32(CLUSTER_TRIGGER_EVENT + 4 * START_EVENT) = all_workers();
+    if (mct_profile_counts)
+        *mct_profile_transfers = watch_transfers();
     while (!(REGISTER32(INTERRUPT_STATUS) & DONE_INTERRUPT))
         wait_for_interrupt();
     REGISTER32(INTERRUPT_STATUS_CLEAR) = DONE_INTERRUPT;
@@ -88,11 +110,65 @@ void mct_dma_out_rows(void *memory, const void *l1, uint32_t rows, uint32_t row,
     transfer_rows(rows * row, l1, memory, row, stride);
 }
 
-/* Its event stays masked: one that is pending would end the wait at a barrier. */
-void mct_dma_wait(uint32_t group) {
+static uint32_t this_core(void) {
+    return READ_CSR(mhartid) & 31;
+}
+
+/* Counting costs nothing where there is nothing to wait for. */
+static __attribute__((noinline)) void wait_for_transfers(uint32_t group) {
+    uint32_t began = READ_CSR(mcycle), *waited = waited_for_dma + this_core();
     while (REGISTER32(DMA_STATUS) & 1u << group)
         ;
+    *waited += READ_CSR(mcycle) - began;
+}
+
+/* Its event stays masked: one that is pending would end the wait at a barrier. */
+void mct_dma_wait(uint32_t group) {
+    if (REGISTER32(DMA_STATUS) & 1u << group)
+        wait_for_transfers(group);
     REGISTER32(DMA_STATUS) = 1u << group;
+}
+
+/* ---- counters --------------------------------------------------------------------------------------- */
+
+const struct mct_profile_board mct_profile_board = {
+    0,
+    8,
+    {MCT_COUNT_BEGIN, MCT_COUNT_END, MCT_COUNT_BARRIER, MCT_COUNT_DMA, MCT_COUNT_INSTRUCTIONS,
+     MCT_COUNT_LOAD_STALLS, MCT_COUNT_FETCH_STALLS, MCT_COUNT_FPU_STALLS},
+};
+
+uint32_t mct_profile_clock(void) {
+    return READ_CSR(mcycle);
+}
+
+extern uint8_t log_start[], log_end[]; /* from link.ld */
+
+uint32_t *mct_profile_memory(uint32_t *bytes) {
+    *bytes = (uint32_t)(log_end - log_start);
+    return (uint32_t *)(void *)log_start;
+}
+
+/* A core sleeps at barriers, and counter 0 with it. */
+static void run_counted(uint32_t worker, uint32_t workers) {
+    uint32_t *counts = team.counts + worker * mct_profile_board.count;
+    WRITE_CSR(COUNTED_EVENTS, -1);
+    WRITE_CSR(ALL_COUNTERS, 0);
+    waited_for_dma[worker] = 0;
+    WRITE_CSR(COUNTING, 1);
+    uint32_t begin = READ_CSR(mcycle);
+    team.kernel(team.args, worker, workers);
+    uint32_t end = READ_CSR(mcycle);
+    WRITE_CSR(COUNTING, 0);
+    uint32_t awake = READ_CSR(COUNTER(0));
+    counts[0] = begin;
+    counts[1] = end;
+    counts[2] = end - begin > awake ? end - begin - awake : 0;
+    counts[3] = waited_for_dma[worker];
+    counts[4] = READ_CSR(COUNTER(1));
+    counts[5] = READ_CSR(COUNTER(2));
+    counts[6] = READ_CSR(COUNTER(4));
+    counts[7] = READ_CSR(COUNTER(18));
 }
 
 /* ---- workers ---------------------------------------------------------------------------------------- */
@@ -117,7 +193,9 @@ _Noreturn void mct_worker(uint32_t worker) {
                 set_kernel_barrier(workers);
             wait_for_event(BARRIER_WAIT_CLEAR);
         }
-        if (worker < workers)
+        if (worker < workers && team.counts)
+            run_counted(worker, workers);
+        else if (worker < workers)
             team.kernel(team.args, worker, workers);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         wait_for_event(BARRIER_WAIT_CLEAR);
@@ -131,9 +209,7 @@ _Noreturn void mct_worker(uint32_t worker) {
 const uint32_t mct_ticks_per_second = 2000000;
 
 uint32_t mct_ticks(void) {
-    uint32_t cycles;
-    __asm__ volatile("csrr %0, mcycle" : "=r"(cycles)::"memory");
-    return cycles;
+    return READ_CSR(mcycle);
 }
 
 void mct_cluster_start(void);

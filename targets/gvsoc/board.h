@@ -18,6 +18,8 @@ enum {
     CLUSTER_BOOT_ADDRESS = 0x10200040,  /* of core i at + 4 i */
     CLUSTER_CACHE_ENABLE = 0x10201400,  /* instruction cache */
     CLUSTER_TRIGGER_EVENT = 0x10200e00, /* raise event e at + 4 e on a mask of cores */
+    CLUSTER_DMA_STATUS = 0x10201804,
+    CLUSTER_CORES = 9,
     /* the event unit as each cluster core sees it */
     EVENT_MASK = 0x10204000,
     EVENT_WAIT_CLEAR = 0x1020403c,
@@ -32,10 +34,26 @@ enum {
     /* its DMA */
     DMA = 0x10204400,
     DMA_STATUS = 0x10204404,
+    DMA_UNDER_WAY = 0xffff, /* a bit for each group, whoever began it */
     DMA_TO_L1 = 1 << 17,
     DMA_LINEAR_L1 = 1 << 18,
     DMA_ROWS = 1 << 19,
 };
+
+/* a core's performance counters, by number */
+#define COUNTED_EVENTS 0xcc0
+#define COUNTING 0xcc1
+#define COUNTER(i) 0x780 + i
+#define ALL_COUNTERS 0x79f
+
+#define TEXT_OF(csr) #csr
+#define READ_CSR(csr)                                                                                        \
+    ({                                                                                                       \
+        uint32_t value_;                                                                                     \
+        __asm__ volatile("csrr %0, " TEXT_OF(csr) : "=r"(value_)::"memory");                                 \
+        value_;                                                                                              \
+    })
+#define WRITE_CSR(csr, value) __asm__ volatile("csrw " TEXT_OF(csr) ", %0" ::"r"(value) : "memory")
 
 #define REGISTER32(address) (*(volatile uint32_t *)(uintptr_t)(address))
 

@@ -11,6 +11,7 @@
 
 #include "link.h"
 #include "mct_model.h"
+#include "profile.h"
 
 enum { MOST_WORKERS = 8, LINK_LOST = 3, NO_THREADS = 4 };
 
@@ -28,8 +29,15 @@ static struct {
     .lock = PTHREAD_MUTEX_INITIALIZER, .start = PTHREAD_COND_INITIALIZER, .finish = PTHREAD_COND_INITIALIZER};
 
 static void run_share(uint32_t thread, mct_kernel kernel, const void *args) {
-    for (uint32_t worker = thread; worker < mct_active_workers; worker += team.threads)
+    for (uint32_t worker = thread; worker < mct_active_workers; worker += team.threads) {
+        uint32_t begin = mct_profile_counts ? mct_profile_clock() : 0;
         kernel(args, worker, mct_active_workers);
+        if (mct_profile_counts) {
+            uint32_t *counts = mct_profile_counts + worker * mct_profile_board.count;
+            counts[0] = begin;
+            counts[1] = mct_profile_clock();
+        }
+    }
 }
 
 static void *thread_main(void *argument) {
@@ -132,6 +140,21 @@ uint32_t mct_ticks(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint32_t)((uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u);
+}
+
+/* Nanoseconds. */
+const struct mct_profile_board mct_profile_board = {1000000000, 2, {MCT_COUNT_BEGIN, MCT_COUNT_END}};
+
+uint32_t mct_profile_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+}
+
+uint32_t *mct_profile_memory(uint32_t *bytes) {
+    static uint32_t log[1 << 16];
+    *bytes = sizeof log;
+    return log;
 }
 
 void mct_board_start(void) {

@@ -2,6 +2,7 @@
 #include "board.h"
 #include "link.h"
 #include "mct_model.h"
+#include "profile.h"
 
 enum { MOST_WORKERS = 8 };
 
@@ -40,7 +41,13 @@ _Noreturn void mct_worker(uint32_t hart) {
             wait_for_interrupt();
         REGISTER32(CLINT + 4 * hart) = 0;
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        uint32_t begin = mct_profile_counts ? mct_profile_clock() : 0;
         team.kernel(team.args, hart - 1, mct_active_workers);
+        if (mct_profile_counts) {
+            uint32_t *counts = mct_profile_counts + (hart - 1) * mct_profile_board.count;
+            counts[0] = begin;
+            counts[1] = mct_profile_clock();
+        }
         if (__atomic_sub_fetch(&team.running, 1, __ATOMIC_SEQ_CST) == 0)
             REGISTER32(CLINT) = 1;
     }
@@ -59,6 +66,19 @@ const uint32_t mct_ticks_per_second = 10000000;
 
 uint32_t mct_ticks(void) {
     return REGISTER32(CLINT_TIME);
+}
+
+/* QEMU has no model of time: this clock follows the host's. */
+const struct mct_profile_board mct_profile_board = {10000000, 2, {MCT_COUNT_BEGIN, MCT_COUNT_END}};
+
+uint32_t mct_profile_clock(void) {
+    return mct_ticks();
+}
+
+uint32_t *mct_profile_memory(uint32_t *bytes) {
+    static uint32_t log[1 << 14];
+    *bytes = sizeof log;
+    return log;
 }
 
 void mct_board_start(void) {

@@ -6,6 +6,7 @@
 #include "crc32.h"
 #include "instructions.h"
 #include "link.h"
+#include "profile.h"
 #include "protocol.h"
 
 #ifndef MCT_MAXIMUM_BODY
@@ -232,6 +233,7 @@ static struct outcome hello(const struct request *request) {
     greeted = true;
     uint32_t wanted = get(request->body);
     mct_active_workers = wanted && wanted < mct_workers ? wanted : mct_workers;
+    mct_profile_start(MCT_PROFILE_OFF);
     const char *unfit = mct_unfit();
     if (unfit)
         return fail(MCT_UNFIT, unfit);
@@ -262,15 +264,50 @@ static struct outcome run_calls(const struct request *request) {
         return reads;
     apply_writes(lists, writes.length);
     uint32_t noted = mct_ticks();
+    mct_profile_run_begins();
     for (uint32_t i = first; i < last; i++) {
+        mct_profile_call_begins(program, i);
         mct_team_run(calls[i].kernel, calls[i].args);
+        mct_profile_call_ends();
         if (mct_ticks() - noted > mct_ticks_per_second / 4) {
+            mct_profile_message_begins();
             noted = mct_ticks();
             send_note(MCT_BUSY, request->sequence, i + 1 - first, last - first);
+            mct_profile_message_ends();
         }
     }
+    mct_profile_run_ends(program);
     apply_reads(lists + writes.length, length - writes.length);
     return reads;
+}
+
+/* Words as the body of a response, from the byte `at`; returns where they end. */
+static uint32_t put_words(uint32_t at, const uint32_t *words, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        put(response_body + at + 4 * i, words[i]);
+    return at + 4 * count;
+}
+
+static struct outcome profile(const struct request *request) {
+    if (request->length != 4 || get(request->body) > MCT_PROFILE_RUNS)
+        return fail(MCT_BAD_BODY, "PROFILE has no such mode");
+    mct_profile_start((enum mct_profile_mode)get(request->body));
+    uint32_t facts[MCT_PROFILE_MOST_FACTS];
+    return done(put_words(0, facts, mct_profile_facts(facts)));
+}
+
+static struct outcome read_profile(const struct request *request) {
+    if (request->length != 8)
+        return fail(MCT_BAD_BODY, "READ_PROFILE is cut off");
+    uint32_t first = get(request->body), count = get(request->body + 4);
+    struct mct_profile_log log = mct_profile_log();
+    if (first > log.records || count > log.records - first)
+        return fail(MCT_BAD_RANGE, "the log has no such records");
+    if (count && count > (MCT_MAXIMUM_BODY - 8) / 4 / log.record_words)
+        return fail(MCT_TOO_LONG, "the records are longer than a frame's body");
+    const uint32_t state[] = {log.records, log.lost};
+    uint32_t at = put_words(0, state, 2);
+    return done(put_words(at, log.words + first * log.record_words, count * log.record_words));
 }
 
 static struct outcome run_command(const struct request *request) {
@@ -297,6 +334,10 @@ static struct outcome run_command(const struct request *request) {
         return done(0);
     case MCT_RUN:
         return run_calls(request);
+    case MCT_PROFILE:
+        return profile(request);
+    case MCT_READ_PROFILE:
+        return read_profile(request);
     case MCT_BYE:
     case MCT_RESUME:
         return done(0);

@@ -15,13 +15,17 @@
  * sequence number of the one before is not run again: the response is sent again. While a Program runs,
  * the device sends MCT_BUSY frames (kernel calls done, kernel calls in all) about four times a second.
  *
- *   MCT_HELLO  u32 workers wanted, 0 for all                  -> u32 version, maximum body, workers in use,
- *                                                                Programs, data size, arena size; build id
- * [32] MCT_READ   reads                                          -> bytes of all reads MCT_WRITE  u32 number
- * of writes; writes                    -> - MCT_RUN    u32 Program, first, last, number of writes; writes;
- * reads -> bytes of all reads MCT_BYE    -                                              -> -   and the board
- * ends, if it can MCT_RESUME -                                              -> -   unless the device was
- * reset since HELLO
+ *   MCT_HELLO         u32 workers wanted, 0 for all  -> u32 version, maximum body, workers in use, Programs,
+ *                                                       data size, arena size; build id [32]
+ *   MCT_READ          reads                          -> bytes of all reads
+ *   MCT_WRITE         u32 number of writes; writes   -> -
+ *   MCT_RUN           u32 Program, first, last, number of writes; writes; reads
+ *                                                    -> bytes of all reads
+ *   MCT_BYE           -                              -> -   and the board ends, if it can
+ *   MCT_RESUME        -                              -> -   unless the device was reset since HELLO
+ *   MCT_PROFILE       u32 mode of counting, see profile.h; clears the log
+ *                                                    -> words about the log, see profile.h
+ *   MCT_READ_PROFILE  u32 first record, number       -> u32 records in the log, records lost; records
  *
  * where a read is u32 region, offset, length and a write the same followed by its bytes. Region 0 is
  * mct_data, 1 is mct_arena. RUN runs kernel calls [first, last). Before its first HELLO a device refuses all
@@ -38,6 +42,8 @@ enum mct_command {
     MCT_RUN = 4,
     MCT_BYE = 5,
     MCT_RESUME = 6,
+    MCT_PROFILE = 0x18,
+    MCT_READ_PROFILE = 0x19,
     MCT_BUSY = 0x7e,    /* from the device: still running */
     MCT_DAMAGED = 0x7f, /* from the device: a frame came damaged, send it again */
     MCT_RESPONSE = 0x80,

@@ -74,7 +74,14 @@ def ranges(chance: random.Random, with_data: bool) -> bytes:
 
 def command(chance: random.Random) -> tuple[int, bytes]:
     """A request that is almost right."""
-    kind = chance.choice((Command.READ, Command.WRITE, Command.RUN))
+    kind = chance.choice(
+        (Command.READ, Command.WRITE, Command.RUN, Command.RUN, Command.PROFILE, Command.READ_PROFILE)
+    )
+    if kind == Command.PROFILE:
+        return kind, chance.choice((0, 1, 1, 1, 2, 3, 1 << 31)).to_bytes(4, "little")
+    if kind == Command.READ_PROFILE:
+        first, count = chance.choice(((0, 1), (1, 1), (0, 0), (5, 1), (0, 1 << 30), (1 << 31, 1 << 31)))
+        return kind, first.to_bytes(4, "little") + count.to_bytes(4, "little")
     if kind == Command.READ:
         return kind, ranges(chance, False)
     count = chance.randrange(4).to_bytes(4, "little")
@@ -95,7 +102,7 @@ def piece(chance: random.Random) -> bytes:
     if kind == 1:
         return bytes(chance.randrange(400))
     body = numbers(chance, chance.randrange(12)) + chance.randbytes(chance.randrange(60))
-    number = chance.choice([*range(7), 0x7E, 0x7F, 0x80, 0xFF])
+    number = chance.choice([*range(7), 0x18, 0x19, 0x7E, 0x7F, 0x80, 0xFF])
     if number == Command.BYE:  # it would end, as it should
         number = Command.RUN
     wire = bytearray(
