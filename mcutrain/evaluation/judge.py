@@ -1,0 +1,435 @@
+"""The whole way: original, retrained and shadow models, then methods judged against them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcutrain.build import Build
+from mcutrain.errors import OptionError
+from mcutrain.evaluation import metrics
+from mcutrain.evaluation.attacks import Bench
+from mcutrain.evaluation.compare import cka_by_layer, figures, lira_pool, summary
+from mcutrain.evaluation.gates import Gate, Verdict, gates, verdict
+from mcutrain.evaluation.lira import Lira, halves
+from mcutrain.evaluation.measure import Data, Measured, Sets, measure
+from mcutrain.evaluation.observe import read_parameters, weights_hash
+from mcutrain.evaluation.requests import Request, together
+from mcutrain.evaluation.retrain import Plan, Step, Trainer, cache_folder, native_twin
+from mcutrain.evaluation.schedule import Schedule, seeds
+from mcutrain.executor import Array
+
+if TYPE_CHECKING:
+    from mcutrain.unlearning import Method
+
+#: Seeds of shadow models start here, away from those of retrained ones.
+_SHADOW_SEEDS = 100_000
+_BINS = 24
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What forgetting took, beside what retraining takes."""
+
+    #: host seconds on the native target, and those until all gates passed (None when one never did)
+    seconds: float | None = None
+    seconds_to_pass: float | None = None
+    #: samples streamed forward only, and forward and backward
+    inference: int | None = None
+    gradient: int | None = None
+    steps: int | None = None
+    #: bytes of device memory beside that of training
+    memory: int | None = None
+    #: device cycles and bytes written to flash, where the executor counts them
+    cycles: int | None = None
+    flash_bytes: int | None = None
+    #: samples that retraining streams forward and backward
+    retraining: int = 0
+
+    @property
+    def cheaper(self) -> float | None:
+        """How many times fewer samples than retraining; a backward pass counts as two forward ones."""
+        if self.gradient is None or self.inference is None:
+            return None
+        weighted = 3 * self.gradient + self.inference
+        return 3 * self.retraining / weighted if weighted else float("inf")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model with its figures, gates and verdict."""
+
+    name: str
+    claim: str
+    verdict: Verdict
+    gates: tuple[Gate, ...]
+    figures: Mapping[str, float]
+    cost: Cost
+    measured: Measured = field(repr=False)
+    #: what the method said: parameters, reason to stop, carriers
+    outcomes: tuple[Mapping[str, Any], ...] = ()
+
+
+class Judge:
+    """Evaluates models of one build, data set and list of requests.
+
+    Args:
+        build: any build with a loss; its native twin does the work, with the same bits.
+        requests: forgotten one after another.
+        schedule: how the original was trained; retrained models are trained alike.
+        original: its weights by ONNX name; it is trained here with ``seed`` when None.
+        start: weights that training starts from, those of the build when None.
+        golds: number of retrained models, at least 2.
+        lira: shadow models with and without each sample; 0 leaves the attack out.
+        processes: how many models train at a time.
+        cache: folder of trained models.
+        on_step: called as models train.
+        on_word: called with what is being done.
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        data: Data,
+        requests: Sequence[Request],
+        schedule: Schedule,
+        *,
+        original: Mapping[str, Array] | None = None,
+        start: Mapping[str, Array] | None = None,
+        golds: int = 3,
+        lira: int = 0,
+        seed: int = 0,
+        processes: int | None = None,
+        cache: Path | None = None,
+        on_step: Callable[[Step], None] | None = None,
+        on_word: Callable[[str], None] | None = None,
+    ) -> None:
+        if golds < 2:
+            raise OptionError(f"{golds} retrained models have no spread", "train at least 2")
+        if lira == 1:
+            raise OptionError("LiRA with 1 + 1 shadow models fits nothing", "give at least 2, better 24")
+        self.request = together(requests)
+        self.request.check(len(data.y_train))
+        self.requests = tuple(requests)
+        self.data, self.schedule, self.seed = data, schedule, seed
+        self.sets = Sets(data, self.request, seed)
+        self._word = on_word or (lambda _: None)
+        folder = cache or cache_folder()
+        self.build = native_twin(build, folder)
+        self.source = build
+        self._trainer = Trainer(
+            self.build,
+            data.x_train,
+            data.y_train,
+            schedule,
+            start=start,
+            processes=processes,
+            cache=folder,
+            on_step=on_step,
+        )
+        self._settings = {"start": start, "processes": processes, "cache": folder, "on_step": on_step}
+        self._original = dict(original) if original is not None else None
+        self._count, self._pairs = golds, lira
+        self._stack = ExitStack()
+        self.lira: Lira | None = None
+        self._members: Array | None = None
+        self._pool: Array | None = None
+        self._random: Array | None = None
+
+    def __enter__(self) -> Judge:
+        try:
+            self._prepare()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    # ---- models to compare with
+
+    def _prepare(self) -> None:
+        keep = tuple(map(int, self.sets.retain))
+        plans = [
+            Plan(f"retrained model {i + 1}", keep, s) for i, s in enumerate(seeds(self.seed, self._count))
+        ]
+        if self._original is None:
+            plans.insert(0, Plan("original model", tuple(range(len(self.data.y_train))), self.seed))
+        trained = self._trainer.train(plans)
+        if self._original is None:
+            self._original = trained.pop(0)
+        learner = self._stack.enter_context(self.build.session(workers=1))
+        self.bench = Bench(learner, self.schedule)
+        if self._pairs and not self.data.regression:
+            self._fit_lira()
+        self._word("measuring the original")
+        self.bench.hold(_random_weights(self._original, self.seed))
+        self._random = self.bench.observer.outputs(self.data.x_train[self.sets.forget])[0]
+        # Parameters that do not train are not in a user's file of weights.
+        self.bench.learner.load(self._original)
+        self._original = read_parameters(self.bench.learner)
+        self.original = self._measure("original", self._original)
+        self.golds = []
+        for number, weights in enumerate(trained, start=1):
+            self._word(f"measuring retrained model {number}")
+            self.golds.append(self._measure(f"retrained {number}", weights))
+        self.gold_figures = [
+            self._figures(gold, [g for g in self.golds if g is not gold]) for gold in self.golds
+        ]
+        self.summary = summary(self.gold_figures)
+        self.original_figures = self._figures(self.original, self.golds)
+
+    def _fit_lira(self) -> None:
+        pool, labels, members = lira_pool(self.sets)
+        if not len(pool):
+            return
+        inside = halves(len(pool), self._pairs, self.seed)
+        keep = self.sets.retain
+        x = np.concatenate([self.data.x_train[keep], pool])
+        y = np.concatenate([self.data.y_train[keep], labels])
+        shadows = Trainer(self.build, x, y, self.schedule, **self._settings)  # type: ignore[arg-type]
+        plans = [
+            Plan(
+                f"shadow model {i + 1}",
+                (*range(len(keep)), *(len(keep) + np.flatnonzero(own)).tolist()),
+                _SHADOW_SEEDS + self.seed + i,
+            )
+            for i, own in enumerate(inside)
+        ]
+        rows = []
+        for weights in shadows.train(plans):
+            self.bench.hold(weights)
+            rows.append(metrics.margins(self.bench.observer.outputs(pool)[0], labels))
+        self.lira = Lira.fit(np.array(rows), inside)
+        self._members, self._pool = members, pool
+
+    def _measure(self, name: str, weights: Mapping[str, Array]) -> Measured:
+        return measure(self.bench, name, weights, self.sets, pool=self._pool)
+
+    def _figures(self, model: Measured, golds: Sequence[Measured]) -> dict[str, float]:
+        return figures(
+            model,
+            self.original,
+            golds,
+            self.sets,
+            random=self._random,
+            lira=self.lira,
+            lira_members=self._members,
+        )
+
+    # ---- judging
+
+    def judge(
+        self,
+        name: str,
+        weights: Mapping[str, Array],
+        *,
+        claim: str = "suppression",
+        control: Mapping[str, Array] | None = None,
+        cost: Cost | None = None,
+        outcomes: Sequence[Mapping[str, Any]] = (),
+    ) -> Judged:
+        """Judge a model by its weights.
+
+        Args:
+            claim: honesty class of the method that made it.
+            control: for an exact method, weights of training without the data.
+            cost, outcomes: what the method took and said, for the report.
+        """
+        self._word(f"measuring {name}")
+        self.bench.hold(self.original.weights)
+        self.bench.learner.load(weights)
+        measured = self._measure(name, read_parameters(self.bench.learner))
+        found = self._figures(measured, self.golds)
+        passed = gates(found, self.summary, regression=self.data.regression)
+        bit_equal = None
+        if control is not None:
+            self.bench.hold(self.original.weights)
+            self.bench.learner.load(control)
+            bit_equal = weights_hash(read_parameters(self.bench.learner)) == measured.digest
+        decided = verdict(passed, claim, bit_equal=bit_equal)
+        cost = cost or Cost(retraining=self.retraining)
+        if decided.word in ("exact", "removal"):
+            cost = Cost(**{**asdict(cost), "seconds_to_pass": cost.seconds})
+        return Judged(name, claim, decided, tuple(passed), found, cost, measured, tuple(outcomes))
+
+    @property
+    def retraining(self) -> int:
+        """Samples that one retrained model streams."""
+        return self.schedule.streamed(len(self.sets.retain))
+
+    def run(
+        self,
+        method: Method,
+        variant: str = "",
+        options: Mapping[str, Any] | None = None,
+        *,
+        control: Mapping[str, Array] | None = None,
+        on_event: Callable[[Any], None] | None = None,
+    ) -> Judged:
+        """Let a method forget the requests one after another, and judge the result.
+
+        Raises what the method raises; the learner then holds no model in particular.
+        """
+        from mcutrain.unlearning import Task
+
+        variant = method.variant(variant).name
+        name = method.name if variant == method.variants[0].name else f"{method.name}:{variant}"
+        learner, d = self.bench.learner, self.data
+        self.bench.hold(self.original.weights)
+        outcomes = []
+        told = np.zeros(len(d.y_train), bool)
+        started = time.perf_counter()
+        for request in self.requests:
+            self._word(f"{name} forgets {request.title}")
+            told[request.rows] = True
+            task = Task(
+                learner=learner,
+                forget=(d.x_train[request.rows], d.y_train[request.rows]),
+                retain=(d.x_train[~told], d.y_train[~told]),
+                variant=variant,
+                options=dict(options or {}),
+                seed=self.seed,
+                build=self.build,
+                on_event=on_event,
+            )
+            outcomes.append(method.run(task))
+        seconds = time.perf_counter() - started
+        weights = read_parameters(learner)
+        cost = Cost(
+            seconds=seconds,
+            inference=sum(o.streamed.inference for o in outcomes),
+            gradient=sum(o.streamed.gradient for o in outcomes),
+            steps=sum(o.steps for o in outcomes),
+            memory=method.memory(learner.manifest),
+            retraining=self.retraining,
+        )
+        return self.judge(
+            name,
+            weights,
+            claim=outcomes[-1].honesty,
+            control=control,
+            cost=cost,
+            outcomes=[o.as_json() for o in outcomes],
+        )
+
+    # ---- what is written down
+
+    def as_json(self, judged: Sequence[Judged]) -> dict[str, Any]:
+        """Everything as plain JSON values; what could not be measured is null."""
+        d = self.data
+        value = {
+            "model": {
+                "name": self.source.manifest.name,
+                "build_id": self.source.manifest.build_id,
+                "target": self.source.manifest.options.target,
+                "precision": self.source.manifest.options.precision,
+                "parameters": int(sum(w.size for w in self.original.weights.values())),
+                "loss": self.source.manifest.options.loss,
+            },
+            "data": {"train": len(d.y_train), "test": len(d.y_test), "classes": d.classes},
+            "requests": [
+                {"kind": r.kind, "title": r.title, "told": len(r.rows), "lacking": len(r.lacking)}
+                for r in self.requests
+            ],
+            "request": {
+                "title": self.request.title,
+                "forget": len(self.sets.forget),
+                "retain": len(self.sets.retain),
+                "classes": list(self.request.classes),
+            },
+            "schedule": self.schedule.as_json(),
+            "seed": self.seed,
+            "golds": len(self.golds),
+            "lira": self._pairs,
+            "original": self._model(self.original, self.original_figures),
+            "retrained": [
+                self._model(g, f, [o for o in self.golds if o is not g])
+                for g, f in zip(self.golds, self.gold_figures, strict=True)
+            ],
+            "reference": {n: {"mean": m, "spread": s} for n, (m, s) in self.summary.items()},
+            "judged": [self._judged(j) for j in judged],
+        }
+        return clean(value)  # type: ignore[no-any-return]
+
+    def _judged(self, j: Judged) -> dict[str, Any]:
+        return {
+            **self._model(j.measured, j.figures),
+            "claim": j.claim,
+            "verdict": asdict(j.verdict),
+            "gates": [asdict(g) for g in j.gates],
+            "cost": {**asdict(j.cost), "cheaper": j.cost.cheaper},
+            "outcomes": list(j.outcomes),
+        }
+
+    def _model(
+        self, m: Measured, values: Mapping[str, float], golds: Sequence[Measured] | None = None
+    ) -> dict[str, Any]:
+        d, s = self.data, self.sets
+        golds = self.golds if golds is None else golds
+        found: dict[str, Any] = {
+            "name": m.name,
+            "weights_sha256": m.digest,
+            "figures": dict(values),
+            "cka": {side: cka_by_layer(m, golds, i) for i, side in enumerate(("forget", "retain"))},
+            "weight_distance": {
+                name: float(np.mean([metrics.weight_distance(m.weights, g.weights)[name] for g in golds]))
+                for name in m.weights
+            },
+        }
+        if not d.regression:
+            found["by_class"] = list(metrics.accuracy_by_class(m.test, d.y_test, d.classes))
+            found["losses"] = {
+                "forget": _histogram(metrics.losses(m.train[s.forget], d.y_train[s.forget])),
+                "retain": _histogram(metrics.losses(m.train[s.retain], d.y_train[s.retain])),
+                "test": _histogram(metrics.losses(m.test[s.test_kept], d.y_test[s.test_kept])),
+            }
+            found["relearn"] = {
+                0: metrics.accuracy(m.train[s.asked], d.y_train[s.asked]),
+                **{steps: metrics.accuracy(z, d.y_train[s.asked]) for steps, z in m.relearned.items()},
+            }
+        return found
+
+
+def _histogram(losses: Array) -> list[float]:
+    """Shares of samples in equal bins of log10 loss, 1e-6 to 1e2; the ends take what is beyond."""
+    exponent = np.clip(np.log10(np.maximum(losses, 1e-6)), -6, 2 - 1e-9)
+    counts, _ = np.histogram(exponent, bins=_BINS, range=(-6, 2))
+    return [float(v) for v in counts / max(len(losses), 1)]
+
+
+def _random_weights(weights: Mapping[str, Array], seed: int) -> dict[str, Array]:
+    """Weights of the same shapes from a normal distribution with each array's own deviation, biases zero."""
+    rng = np.random.Generator(np.random.Philox((seed, 77)))
+    return {
+        name: rng.normal(0, float(w.std()) or 0.01, w.shape).astype(np.float32)
+        if w.ndim > 1
+        else np.zeros_like(w)
+        for name, w in sorted(weights.items())
+    }
+
+
+def clean(value: Any) -> Any:
+    """``value`` with NaN and infinities as None, NumPy numbers as Python's, and keys as text."""
+    if isinstance(value, Mapping):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(v) for v in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if isfinite(value) else None
+    return value

@@ -1,0 +1,181 @@
+"""One model under all eyes: what is read from it once, from which every measure follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from mcutrain.evaluation import attacks
+from mcutrain.evaluation.attacks import Bench
+from mcutrain.evaluation.observe import weights_hash
+from mcutrain.evaluation.representation import centred_gram
+from mcutrain.evaluation.requests import Poison, Request
+from mcutrain.executor import Array
+
+Rows = npt.NDArray[np.int64]
+
+#: Samples of either side that layers are compared on.
+CKA_SAMPLES = 128
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and test samples as float32 in the model's shape, with labels or targets."""
+
+    x_train: Array
+    y_train: Array
+    x_test: Array
+    y_test: Array
+    #: outputs of the model
+    classes: int
+    regression: bool = False
+    #: a backdoor in the training data
+    poison: Poison | None = None
+
+    @property
+    def spread(self) -> float:
+        """Mean absolute deviation of a regression's targets: what errors are compared with."""
+        y = np.asarray(self.y_train, np.float64)
+        return float(np.abs(y - y.mean(axis=0)).mean()) or 1.0
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Rows of the training and test part by their role in a request."""
+
+    data: Data
+    request: Request
+    seed: int = 0
+
+    @cached_property
+    def forget(self) -> Rows:
+        """Training rows that a retrained model lacks."""
+        return self.request.lacking
+
+    @cached_property
+    def retain(self) -> Rows:
+        return np.setdiff1d(np.arange(len(self.data.y_train)), self.request.lacking)
+
+    @cached_property
+    def held_out(self) -> Rows:
+        """Test rows of the classes that occur among the forgotten: what these are compared with."""
+        if self.data.regression:
+            return np.arange(len(self.data.y_test))
+        return np.flatnonzero(np.isin(self.data.y_test, np.unique(self.data.y_train[self.forget])))
+
+    @cached_property
+    def test_kept(self) -> Rows:
+        """Test rows of the classes that were not wholly forgotten."""
+        if self.data.regression:
+            return np.arange(len(self.data.y_test))
+        return np.flatnonzero(~np.isin(self.data.y_test, self.request.classes))
+
+    @cached_property
+    def test_forgotten(self) -> Rows:
+        """Test rows of the classes that were wholly forgotten."""
+        return np.setdiff1d(np.arange(len(self.data.y_test)), self.test_kept)
+
+    def _draw(self, rows: Rows, most: int, stream: int) -> Rows:
+        rng = np.random.Generator(np.random.Philox((self.seed, stream)))
+        return np.sort(rng.permutation(rows)[:most])
+
+    @cached_property
+    def relearned(self) -> Rows:
+        """The few forgotten samples that an attacker trains on: at most half of them."""
+        most = min(attacks.RELEARN_SAMPLES, max(1, len(self.forget) // 2))
+        return self._draw(self.forget, most, 1)
+
+    @cached_property
+    def asked(self) -> Rows:
+        """Forgotten samples that the attacker did not have."""
+        rest = np.setdiff1d(self.forget, self.relearned)
+        return rest if len(rest) else self.forget
+
+    @cached_property
+    def cka_forget(self) -> Rows:
+        return self._draw(self.forget, CKA_SAMPLES, 2)
+
+    @cached_property
+    def cka_retain(self) -> Rows:
+        return self._draw(self.retain, CKA_SAMPLES, 3)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's outputs on all data, its layers, and what attacks made of it."""
+
+    name: str
+    weights: Mapping[str, Array] = field(repr=False)
+    digest: str
+    #: logits (of a regression: outputs) and last hidden layer
+    train: Array
+    test: Array
+    train_features: Array
+    test_features: Array
+    #: the classifier's weights ``[C, d]``
+    classifier: Array
+    #: centred Gram matrices of every layer on forgotten and retained samples
+    grams: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    #: logits of ``Sets.asked`` by relearning step
+    relearned: Mapping[int, Array] = field(default_factory=dict)
+    #: logits of training and test samples by export
+    exported: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    #: logits of the forgotten after learning more
+    learned_on: Array | None = None
+    #: logits of test samples with the poison's patch
+    patched: Array | None = None
+    #: logits of the LiRA pool
+    pool: Array | None = None
+
+
+def measure(
+    bench: Bench, name: str, weights: Mapping[str, Array], sets: Sets, *, pool: Array | None = None
+) -> Measured:
+    """Load ``weights`` and read everything; attacks are left out for a regression.
+
+    ``pool`` are the samples of the likelihood ratio attack.
+    """
+    data, observer = sets.data, bench.observer
+    bench.hold(weights)
+    train, train_features = observer.outputs(data.x_train)
+    test, test_features = observer.outputs(data.x_test)
+    forget = observer.activations(data.x_train[sets.cka_forget])
+    retain = observer.activations(data.x_train[sets.cka_retain])
+    grams = {layer: (centred_gram(forget[layer]), centred_gram(retain[layer])) for layer in forget}
+    classifier = bench.learner.executor.read([observer.classifier])[observer.classifier]
+    pooled = observer.outputs(pool)[0] if pool is not None else None
+    patched = None
+    if data.poison is not None:
+        patched = observer.outputs(data.poison.stamp(data.x_test))[0]
+    exported = {}
+    for export in attacks.EXPORTS:
+        bench.hold(export.round(weights))
+        exported[export.name] = (observer.outputs(data.x_train)[0], observer.outputs(data.x_test)[0])
+    few = sets.relearned
+    relearned = bench.relearn(
+        weights, data.x_train[few], data.y_train[few], data.x_train[sets.asked], seed=sets.seed
+    )
+    keep = sets.retain
+    learned_on = bench.learn_on(
+        weights, data.x_train[keep], data.y_train[keep], data.x_train[sets.forget], seed=sets.seed
+    )
+    return Measured(
+        name,
+        weights,
+        weights_hash(weights),
+        train,
+        test,
+        train_features,
+        test_features,
+        classifier.astype(np.float32).reshape(classifier.shape[0], -1),
+        grams,
+        relearned,
+        exported,
+        learned_on,
+        patched,
+        pooled,
+    )
