@@ -55,6 +55,11 @@ def sample_inputs(build: Build, seed: int = 3) -> dict[str, Array]:
         entry.name: rng.normal(size=entry.shape).astype(kind),
         "hyper": np.float32([0.05, 0.9, 0.01, 1.0]),
         "unlearn_switch": np.float32([0, 1, 0.1, -0.5, 2, 0, 0, 0]),
+        "importance_factor": np.float32([0.5]),
+        "dampening": np.float32([0.6, 1, 1]),
+        "retention": np.float32([10, 4, 0.3]),
+        "mask_rule": np.float32([0, 0.02]),
+        "threshold": np.float32([0.03]),
     }
     target = manifest.tensor(step.inputs[1])
     if target.dtype == "i32":
@@ -100,9 +105,21 @@ def test_small_networks(network: str, part: bool, precision: Precision, target: 
             both("zero_gradients")
             for _ in range(2):
                 both("importance")
+            if "ssd" in build.manifest.options.unlearn:
+                both("store_importance")
+                both("unlearn_step")
+                both("dampen")
+                both("retain_importance")
             for mode in modes:
                 inputs["unlearn_switch"][0] = mode
                 both("unlearn_step")
+                both("project_gradient")
+                both("hold_gradient")
+            for inputs["mask_rule"][0] in (0, 1):
+                both("select_mask")
+                both("masked_apply")
+            both("prune")
+            both("shrink")
     assert check_guards(build, inputs) > 1000
 
 

@@ -3,7 +3,7 @@
 #include "fallback.h"
 MCT_ANY_SHAPE(add_squares)
 #include "../add_squares.c"
-#include "tiled/stream.h"
+#include "stream.h"
 
 static void add(const void *context, void *const *out, void *const *in, uint32_t count) {
     (void)context;

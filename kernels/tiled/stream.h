@@ -3,8 +3,8 @@
 #ifndef MCT_TILED_STREAM_H
 #define MCT_TILED_STREAM_H
 
-#include "elements.h"
-#include "tiled/l1.h"
+#include "../elements.h"
+#include "l1.h"
 
 enum { MCT_STREAMS = 3, MCT_STREAM_WORKERS = 8 };
 

@@ -34,13 +34,15 @@ def _expect_type(node: Node, tensor: Tensor, shape: tuple[int, ...], dtype: str)
 
 @register
 class Fill(Op):
-    """y[...] = attribute ``value`` (0), in place; without an operand y is new, of ``shape`` and ``dtype``."""
+    """y[...] = attribute ``value`` (0), in place; without an operand y is new, of ``shape`` and ``dtype``.
+
+    i32 only of zeros.
+    """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
         if not inputs:
             return [(tuple(node.attrs["shape"]), node.attrs["dtype"])]
         y = required(node, inputs, 0)
-        expect(y.dtype != "i32", node, "the operand is of integers", "report this as a bug")
         return [(y.shape, y.dtype)]
 
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:
@@ -48,13 +50,13 @@ class Fill(Op):
         return [np.full(outputs[0].shape, value[0])]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
-        y = outputs[0]
-        fields: dict[str, FieldValue] = {
-            "y": pointer(y),
-            "count": y.size,
-            "value": float(node.attrs.get("value", 0.0)),
-        }
-        return KernelCall("fill", y.dtype, fields)
+        y, value = outputs[0], float(node.attrs.get("value", 0.0))
+        floats = y.dtype in ("f16", "f32")
+        expect(
+            floats or (y.dtype == "i32" and not value), node, f"{y.dtype} of {value}", "report this as a bug"
+        )
+        fields: dict[str, FieldValue] = {"y": pointer(y), "count": y.size, "value": value}
+        return KernelCall("fill", y.dtype if floats else "f32", fields)
 
 
 @register

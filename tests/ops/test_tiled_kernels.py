@@ -165,3 +165,16 @@ def test_transposition(cluster: Cluster, shape: tuple[int, ...], perm: tuple[int
         assert np.array_equal(y, x.transpose(perm).astype(dtype[-2:]))
         if size == SIZES[0]:
             assert cluster.transfers > 0 or perm[-1] != 0
+
+
+@pytest.mark.parametrize("workers", [8, 3, 1])
+@pytest.mark.parametrize("count", [255, 256, 1001, 40_003])
+def test_importance_streams_through_l1(cluster: Cluster, count: int, workers: int) -> None:
+    """Long tensors, whose counts do not depend on who counts."""
+    rng = np.random.default_rng(count)
+    w, acc, g = normal(rng, count), np.abs(normal(rng, count)), normal(rng, count)
+    check_kernel("AddSquares", [acc, g], inplace={0: 0}, workers=(workers,))
+    code = rng.integers(0, 256, count).astype(np.uint8)
+    settings, counts = np.float32([1, 0.5, 1]), np.arange(8, dtype=np.int32)
+    check_kernel("Dampen", [w, acc, code, settings, counts], inplace={0: 0, 1: 4}, workers=(workers,))
+    assert (cluster.transfers > 0) == (count >= 256)

@@ -1,33 +1,47 @@
 """Programs of the unlearning methods a build carries (``Options.unlearn``).
 
-========================  ==================================================
-method                    Programs
-========================  ==================================================
-``ssd``                   importance
-``gradient``              unlearn_step, importance
-``distill``               unlearn_step
-``sparse-finetune``       unlearn_step
-``rollback``              none: it trains again
-========================  ==================================================
+=========================  ======================================================================
+method                     Programs
+=========================  ======================================================================
+``ssd``                    importance, store_importance, dampen, retain_importance
+``sparse-finetune``        unlearn_step, shrink, prune
+``distill``                unlearn_step
+``gradient``               unlearn_step, importance
+``gradient+projection``    those of gradient, hold_gradient, project_gradient
+``gradient+mask``          those of gradient, select_mask, masked_apply
+``rollback``               none: it trains again
+=========================  ======================================================================
 
-importance       as train_step, on the square of each sample's gradient: accumulator += g², where g
-                 carries the loss scale
-unlearn_step     as train_step with a loss that the host chooses, see
-                 :class:`~mcutrain.ops.unlearning_loss.UnlearningLoss`; inputs label|target,
-                 reference_scores f32 (of the scores' shape; classification only), unlearn_switch f32[8]
+Of each trained parameter p there are, where its method is carried, the states ``p.importance`` u8,
+``p.held`` f32 and ``p.mask`` u8 of its shape; acc is its gradient accumulator, which carries the loss scale.
 
-``gradient+projection`` and ``gradient+mask`` include ``gradient``.
+importance         as train_step, on the square of each sample's gradient: acc += g²
+store_importance   importance_factor f32[1]: p.importance = quarter octaves of acc · factor
+dampen             dampening f32[3] = [alpha, lambda, factor] → selected i32[1], the weights that changed
+retain_importance  retention f32[3] = [N, n, factor]: p.importance without the n of N samples
+unlearn_step       as train_step with a loss that the host chooses, see
+                   :mod:`mcutrain.ops.unlearning_loss`; inputs label|target, reference_scores f32 (of the
+                   scores' shape; classification only), unlearn_switch f32[8]
+hold_gradient      p.held = acc
+project_gradient   acc -= (⟨acc, held⟩ / ‖held‖²) held for each parameter with ⟨acc, held⟩ < 0
+select_mask        mask_rule f32[2] = [kind, threshold] → selected i32[1], the weights whose mask is one:
+                   |acc| > threshold (kind 0) or |p · acc| > threshold (kind 1)
+masked_apply       apply, in which weights whose mask is zero stay
+shrink             threshold f32[1]: p = sign(p) max(|p| - threshold, 0)
+prune              threshold f32[1] → selected i32[1]: p = 0 where |p| < threshold, biases excepted
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from mcutrain.compiler.autodiff import append
 from mcutrain.compiler.programs import training
 from mcutrain.errors import OptionError
-from mcutrain.ir import Graph, Tensor, prune, verify
+from mcutrain.ir import DType, Graph, Tensor, prune, verify
 from mcutrain.manifest import Options
+from mcutrain.numerics.portions import PORTIONS
 
 #: Methods whose recipe takes steps with a loss of its own.
 STEPPING = frozenset({"gradient", "gradient+projection", "gradient+mask", "distill", "sparse-finetune"})
@@ -45,6 +59,7 @@ def on_state(
 ) -> list[Graph]:
     """Programs on the lowered ones' tensors."""
     methods = set(options.unlearn)
+    parameters = [graph.tensors[name] for name in trained]
     programs = []
     if WEIGHING & methods:
         rows = graph.tensors[graph.inputs[0]].shape[0]
@@ -54,6 +69,14 @@ def on_state(
                 "export the model with a batch of one",
             )
         programs.append(_importance(lowered["train_step"], trained))
+    if "ssd" in methods:
+        programs += [_store_importance(parameters), _dampen(parameters), _retain_importance(parameters)]
+    if "gradient+projection" in methods:
+        programs += [_hold_gradient(parameters), _project_gradient(parameters)]
+    if "gradient+mask" in methods:
+        programs += [_select_mask(parameters), _masked_apply(lowered["apply"], parameters)]
+    if "sparse-finetune" in methods:
+        programs += [_shrink(parameters), _prune(parameters)]
     for program in programs:
         verify(program)
     return programs
@@ -93,3 +116,116 @@ def _importance(train_step: Graph, trained: Collection[str]) -> Graph:
             if last[name] == index:
                 append(program, "AddSquares", [name, own], name=f"{name}.square", outputs=[name])
     return prune(program, keep=program.inputs)
+
+
+def _own(program: Graph, parameter: Tensor, what: str, dtype: DType) -> str:
+    """State ``<parameter>.<what>`` of the parameter's shape."""
+    return program.add_tensor(Tensor(f"{parameter.name}.{what}", parameter.shape, dtype, "state")).name
+
+
+def _settings(name: str, setting: str, size: int) -> Graph:
+    """A Program that the host gives one f32 vector."""
+    program = Graph(name, inputs=[setting])
+    program.add_tensor(Tensor(setting, (size,), "f32", "input"))
+    return program
+
+
+def _counts(program: Graph) -> str:
+    """Cleared counts of something in each portion of the elements."""
+    return append(program, "Fill", [], {"shape": (PORTIONS,), "dtype": "i32"}, name="counts")[0]
+
+
+def _total(program: Graph, counts: str) -> None:
+    program.outputs = append(program, "CountTotal", [counts], name="selected", outputs=["selected"])
+
+
+def _store_importance(parameters: Sequence[Tensor]) -> Graph:
+    program = _settings("store_importance", "importance_factor", 1)
+    for p in parameters:
+        acc, own = _own(program, p, "gradient", "f32"), _own(program, p, "importance", "u8")
+        append(program, "StoreImportance", [acc, program.inputs[0]], name=f"{p.name}.store", outputs=[own])
+    return program
+
+
+def _dampen(parameters: Sequence[Tensor]) -> Graph:
+    program = _settings("dampen", "dampening", 3)
+    counts = _counts(program)
+    for p in parameters:
+        program.add_tensor(p)
+        acc, own = _own(program, p, "gradient", "f32"), _own(program, p, "importance", "u8")
+        inputs = [p.name, acc, own, program.inputs[0], counts]
+        append(program, "Dampen", inputs, name=f"{p.name}.dampen", outputs=[p.name, counts])
+    _total(program, counts)
+    return program
+
+
+def _retain_importance(parameters: Sequence[Tensor]) -> Graph:
+    program = _settings("retain_importance", "retention", 3)
+    for p in parameters:
+        acc, own = _own(program, p, "gradient", "f32"), _own(program, p, "importance", "u8")
+        inputs = [own, acc, program.inputs[0]]
+        append(program, "RetainImportance", inputs, name=f"{p.name}.retain", outputs=[own])
+    return program
+
+
+def _hold_gradient(parameters: Sequence[Tensor]) -> Graph:
+    program = Graph("hold_gradient")
+    for p in parameters:
+        acc, held = _own(program, p, "gradient", "f32"), _own(program, p, "held", "f32")
+        append(program, "Cast", [acc], {"dtype": "f32"}, name=f"{p.name}.hold", outputs=[held])
+    return program
+
+
+def _project_gradient(parameters: Sequence[Tensor]) -> Graph:
+    program = Graph("project_gradient")
+    for p in parameters:
+        acc, held = _own(program, p, "gradient", "f32"), _own(program, p, "held", "f32")
+        (dots,) = append(program, "DotPortions", [acc, held], name=f"{p.name}.dot")
+        (squares,) = append(program, "DotPortions", [held, held], name=f"{p.name}.squares")
+        append(program, "Project", [acc, held, dots, squares], name=f"{p.name}.project", outputs=[acc])
+    return program
+
+
+def _select_mask(parameters: Sequence[Tensor]) -> Graph:
+    program = _settings("select_mask", "mask_rule", 2)
+    counts = _counts(program)
+    for p in parameters:
+        program.add_tensor(p)
+        acc, mask = _own(program, p, "gradient", "f32"), _own(program, p, "mask", "u8")
+        inputs = [p.name, acc, program.inputs[0], counts]
+        append(program, "SelectMask", inputs, name=f"{p.name}.select", outputs=[mask, counts])
+    _total(program, counts)
+    return program
+
+
+def _masked_apply(apply: Graph, parameters: Sequence[Tensor]) -> Graph:
+    program = apply.copy()
+    program.name = "masked_apply"
+    masks = {p.name: _own(program, p, "mask", "u8") for p in parameters}
+    program.nodes = [
+        replace(node, op="MaskedSgd", inputs=(*node.inputs, masks[node.inputs[0]]))
+        if node.op == "Sgd"
+        else node
+        for node in apply.nodes
+    ]
+    return program
+
+
+def _shrink(parameters: Sequence[Tensor]) -> Graph:
+    program = _settings("shrink", "threshold", 1)
+    for p in parameters:
+        program.add_tensor(p)
+        append(program, "Shrink", [p.name, "threshold"], name=f"{p.name}.shrink", outputs=[p.name])
+    return program
+
+
+def _prune(parameters: Sequence[Tensor]) -> Graph:
+    program = _settings("prune", "threshold", 1)
+    counts = _counts(program)
+    for p in parameters:
+        if len(p.shape) > 1:
+            program.add_tensor(p)
+            inputs = [p.name, "threshold", counts]
+            append(program, "Prune", inputs, name=f"{p.name}.prune", outputs=[p.name, counts])
+    _total(program, counts)
+    return program
