@@ -5,7 +5,7 @@
 #ifndef MCT_DEPTHWISE_XPULP_H
 #define MCT_DEPTHWISE_XPULP_H
 
-#include "simd.h"
+#include "windows_xpulp.h"
 
 /* Weights of taps (0,1), (2,3) ... (8, none) for the first channel and the second. */
 struct mct_x_taps {
@@ -143,21 +143,6 @@ MCT_INLINE void mct_x_depthwise_6_taps(float sum[12], const mct_elem *x, const m
                             MCT_X_TAP("c", "e", "10", "11", ))
         : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]), "+r"(sum[5]), "+r"(sum[6]),
           "+r"(sum[7]), "+r"(sum[8]), "+r"(sum[9]), "+r"(sum[10]), "+r"(sum[11]), MCT_X_PAIR_OPERANDS);
-}
-
-/* Zeros in `words` words, rounded up to even. */
-MCT_INLINE void mct_x_zero(void *to, uint32_t words) {
-    uint32_t twice = (words + 1) / 2;
-    if (twice)
-        __asm__ volatile(".option push\n\t"
-                         ".option norvc\n\t"
-                         ".insn i 0x7b, 4, x0, %[twice], 4\n\t"
-                         ".insn s 0x2b, 2, x0, 4(%[to])\n\t"
-                         ".insn s 0x2b, 2, x0, 4(%[to])\n\t"
-                         ".option pop"
-                         : [to] "+r"(to)
-                         : [twice] "r"(twice)
-                         : "memory");
 }
 
 #endif

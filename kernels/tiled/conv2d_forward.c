@@ -1,6 +1,9 @@
 #include "../cluster.h"
 #include "../conv2d_forward_any.h"
 #include "walk.h"
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+#include "windows_forward.h"
+#endif
 
 /* Sets up the walk in L1; null where the kernel for any shape is to do the work. By one worker.
  *
@@ -55,6 +58,10 @@ static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t worker
 }
 
 void MCT_KERNEL(conv2d_forward)(const void *args, uint32_t worker, uint32_t workers) {
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+    if (mct_windows_forward(args, worker, workers))
+        return;
+#endif
     const struct mct_walk *k = NULL;
     MCT_SHARE(k, plan(args, workers), worker);
     if (k)

@@ -2,6 +2,9 @@
 #include "../conv2d_weight_gradient_any.h"
 #include "l1.h"
 #include "../simd/runs.h"
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+#include "windows_weight_gradient.h"
+#endif
 
 /* The reduction runs over pixels, and memory over channels: so tiles of x and dy, some rows of output
  * pixels each, are turned over in L1, to one line per channel. In these a kernel offset is a shift, and
@@ -350,6 +353,10 @@ static void accumulate(struct turn *k, uint32_t worker, uint32_t workers) {
 }
 
 void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+    if (mct_windows_weight_gradient(args, worker, workers))
+        return;
+#endif
     struct turn *k = NULL;
     MCT_SHARE(k, plan(args), worker);
     if (k)

@@ -4,11 +4,9 @@
 #include "fallback.h"
 MCT_ANY_SHAPE(dense)
 #include "../dense.c"
-#include "simd/blocks_xpulp.h"
-#include "simd/rows_xpulp.h"
-#include "tiled/l1.h"
+#include "tiled/product_nt.h"
 
-enum { WORKERS = 8, ROWS = 4, CHUNK_DEPTH = 256 };
+enum { WORKERS = 8, ROWS = MCT_NT_ROWS, CHUNK_DEPTH = 256 };
 
 static uint32_t rounded(uint32_t bytes) {
     return (bytes + 15) / 16 * 16;
@@ -24,73 +22,6 @@ static struct turns take_turns(struct mct_l1 *room, uint32_t bytes) {
     for (uint32_t i = 0; i < 2; i++)
         turns.at[i] = mct_l1_take(room, bytes);
     return turns;
-}
-
-/* y[columns], of one row, = finish(sum + rest of x . w), for fewer than four columns or rows */
-static void finish_one(mct_elem *y, const mct_elem *x, const mct_elem *w, uint32_t depth,
-                       const struct mct_finish *finish, uint32_t column) {
-    float sum = 0;
-    for (uint32_t k = 0; k < depth; k += 2)
-        sum = mct_dot(sum, mct_load(x + k), mct_load(w + k));
-    *y = mct_finished(sum, finish, column);
-}
-
-/* sum[c] continues with x . row c of w */
-static void sum_1x4(float sum[4], const mct_elem *x, const mct_elem *w, uint32_t w_step, uint32_t depth) {
-    const mct_elem *w1 = w + w_step, *w2 = w1 + w_step, *w3 = w2 + w_step;
-    float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-#pragma clang loop unroll_count(4)
-    for (uint32_t k = 0; k < depth; k += 2) {
-        mct_pair v = mct_load(x + k), u0 = mct_load(w + k), u1 = mct_load(w1 + k);
-        mct_pair u2 = mct_load(w2 + k), u3 = mct_load(w3 + k);
-        s0 = mct_dot(s0, v, u0);
-        s1 = mct_dot(s1, v, u1);
-        s2 = mct_dot(s2, v, u2);
-        s3 = mct_dot(s3, v, u3);
-    }
-    sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
-}
-
-/* Sixteen finished sums. They began with +0, so none is -0. */
-static void finish_block(mct_elem *y, uint32_t columns, float sum[16], const struct mct_finish *finish,
-                         uint32_t column) {
-    if (finish->bias)
-        for (uint32_t i = 0; i < 16; i++)
-            sum[i] += finish->bias[column + i % 4];
-    if (__builtin_expect(finish->activation == MCT_CLIP, 0))
-        for (uint32_t i = 0; i < 16; i++)
-            sum[i] = mct_activate(sum[i], MCT_CLIP, finish->lo, finish->hi);
-    for (uint32_t r = 0; r < ROWS; r++, y += columns)
-        mct_narrow4(y, sum + 4 * r, finish->activation == MCT_RELU);
-}
-
-/* y[rows][columns] = x[rows][depth] . w[columns][depth], all in L1; rows <= 4. */
-static void block_of_rows(mct_elem *y, const mct_elem *x, const mct_elem *w, uint32_t rows, uint32_t columns,
-                          uint32_t depth, const struct mct_finish *finish) {
-    uint32_t c = 0;
-    const int32_t step = (int32_t)(depth * sizeof(mct_elem));
-    if (rows == ROWS && columns >= 4 && mct_rows_can(finish)) {
-        mct_elem *const to[ROWS] = {y, y + columns, y + 2 * columns, y + 3 * columns};
-        c = columns & ~3u;
-        mct_rows_4x4(to, x, depth, w, depth, depth / 2, c / 4, finish->bias, finish->activation == MCT_RELU);
-    }
-    for (; c + 4 <= columns; c += 4) {
-        if (rows == ROWS) {
-            float sum[16] = {0};
-            mct_x_nt_4x4(sum, x, step, w + c * depth, step, depth / 2);
-            finish_block(y + c, columns, sum, finish, c);
-            continue;
-        }
-        for (uint32_t r = 0; r < rows; r++) {
-            float sum[4] = {0};
-            sum_1x4(sum, x + r * depth, w + c * depth, depth, depth);
-            for (uint32_t i = 0; i < 4; i++)
-                y[r * columns + c + i] = mct_finished(sum[i], finish, c + i);
-        }
-    }
-    for (; c < columns; c++)
-        for (uint32_t r = 0; r < rows; r++)
-            finish_one(y + r * columns + c, x + r * depth, w + c * depth, depth, finish, c);
 }
 
 struct product {
@@ -146,8 +77,8 @@ static void many_rows(const struct product *p, uint32_t column, uint32_t columns
             bring_rows(p, x.at[1 - now], block + 1);
         if (block > first)
             send_rows(p, y.at[1 - now], block - 1, column, columns);
-        block_of_rows(y.at[now], x.at[now], w, mct_min(ROWS, d->rows - block * ROWS), columns, d->depth,
-                      &finish);
+        mct_nt_rows(y.at[now], x.at[now], w, mct_min(ROWS, d->rows - block * ROWS), columns, d->depth,
+                    &finish);
     }
     if (first == last)
         return;
@@ -198,7 +129,7 @@ static void few_rows(const struct product *p, uint32_t worker, uint32_t workers)
                 for (uint32_t i = 0; i < 4; i++)
                     sum[4 * r + i] = 0;
             /* of columns that are not there nothing is kept */
-            sum_1x4(sum + 4 * r, x + r * d->depth + k, w.at[now], depth, depth);
+            mct_nt_1x4(sum + 4 * r, x + r * d->depth + k, w.at[now], depth, depth);
             if (k + depth == d->depth)
                 for (uint32_t i = 0; i < 4 && column + i < d->columns; i++)
                     p->y[r * d->columns + column + i] = mct_finished(sum[4 * r + i], &finish, column + i);

@@ -8,18 +8,6 @@ MCT_ANY_SHAPE(dense_weight_gradient)
 
 /* In L1: the pieces of acc, MCT_TN_BYTES; then so many pairs of rows of x as fit, and as many of dy. */
 
-/* Brings a share of the rows [first, first + rows) of a matrix to L1, in an even number: the last may be one
- * of zeros. */
-static void bring_rows(mct_elem *to, const mct_elem *from, uint32_t rows, uint32_t width, uint32_t pair,
-                       uint32_t last) {
-    const uint32_t row = pair * 2, end = mct_min(last * 2, rows);
-    if (row >= end)
-        return;
-    mct_l1_in(to + row * width, from + row * width, (end - row) * width * sizeof(mct_elem));
-    if (end < last * 2)
-        memset(to + end * width, 0, width * sizeof(mct_elem));
-}
-
 /* `rows` rows of x and dy are in L1 for all, as pairs of rows. */
 static void some_rows(const struct mct_dense_weight_gradient *d, const struct mct_tn *t, struct mct_l1 room,
                       const mct_elem *x_from, const mct_elem *dy_from, uint32_t rows, uint32_t worker,
@@ -30,8 +18,8 @@ static void some_rows(const struct mct_dense_weight_gradient *d, const struct mc
     uint32_t first, last;
     mct_split(pairs, worker, workers, &first, &last);
     uint32_t group = mct_dma_begin();
-    bring_rows(x, x_from, rows, d->depth, first, last);
-    bring_rows(dy, dy_from, rows, d->columns, first, last);
+    mct_tn_bring_rows(x, x_from, rows, d->depth, first, last);
+    mct_tn_bring_rows(dy, dy_from, rows, d->columns, first, last);
     mct_dma_wait(group);
     struct mct_tn_piece piece;
     group = mct_dma_begin();

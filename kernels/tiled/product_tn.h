@@ -139,6 +139,18 @@ static void mct_tn_run(const struct mct_tn *t, struct mct_tn_share s, struct mct
         mct_dma_wait(group);
 }
 
+/* Brings a share of the rows [first, first + rows) of a matrix to L1, in an even number: the last may be one
+ * of zeros. */
+MCT_INLINE void mct_tn_bring_rows(mct_elem *to, const mct_elem *from, uint32_t rows, uint32_t width,
+                                  uint32_t pair, uint32_t last) {
+    const uint32_t row = pair * 2, end = mct_min(last * 2, rows);
+    if (row >= end)
+        return;
+    mct_l1_in(to + row * width, from + row * width, (end - row) * width * sizeof(mct_elem));
+    if (end < last * 2)
+        memset(to + end * width, 0, width * sizeof(mct_elem));
+}
+
 /* Rows [2 * pair, 2 * last) of m[][width] in L1, in pairs. Width is a multiple of four. */
 MCT_INLINE void mct_tn_pair_rows(mct_elem *m, uint32_t width, uint32_t pair, uint32_t last) {
     for (mct_elem *row = m + 2 * pair * width; pair < last; pair++, row += 2 * width)

@@ -219,6 +219,25 @@ def test_convolution(case: Case) -> None:
     convolution.test_convolution(case, "f2")
 
 
+#: Few channels: windows are put together in L1. The last ones have more pixels than a tile.
+FIRST_LAYERS = [
+    Case(height=49, width=10, channels=1, outputs=64, kernel=(10, 4), strides=(2, 2), pads=(4, 1, 5, 1)),
+    Case(height=9, width=7, channels=3, outputs=13),
+    Case(height=9, width=8, channels=3, outputs=12, pads=(0, 2, 1, 0), strides=(2, 1)),
+    Case(height=11, width=5, channels=5, outputs=8, dilations=(2, 1), pads=(2, 1, 2, 1)),
+    Case(height=6, width=6, channels=2, outputs=4, kernel=(2, 1), pads=(0, 0, 0, 0)),
+    Case(height=6, width=6, channels=1, outputs=4, kernel=(1, 1), pads=(1, 1, 0, 0), strides=(5, 5)),
+    Case(height=3, width=3, channels=1, outputs=5, kernel=(5, 5), pads=(3, 3, 3, 3)),
+    Case(height=20, width=20, channels=3, outputs=16),
+    Case(height=16, width=15, channels=1, outputs=36, kernel=(7, 7), pads=(3, 3, 3, 3)),
+]
+
+
+@pytest.mark.parametrize("case", FIRST_LAYERS, ids=str)
+def test_first_layer(case: Case) -> None:
+    convolution.test_convolution(case, "f2")
+
+
 @pytest.mark.parametrize("case", convolution.GRID[::5], ids=str)
 def test_depthwise(case: Case) -> None:
     if case.kernel != (1, 1):

@@ -1,0 +1,78 @@
+/* Matrix products over a contiguous, even reduction (NT form), over operands in L1. */
+#ifndef MCT_TILED_PRODUCT_NT_H
+#define MCT_TILED_PRODUCT_NT_H
+
+#include "simd/blocks_xpulp.h"
+#include "simd/rows_xpulp.h"
+#include "tiled/l1.h"
+
+enum { MCT_NT_ROWS = 4 };
+
+/* y[columns], of one row, = finish(sum + rest of x . w), for fewer than four columns or rows */
+static void mct_nt_one(mct_elem *y, const mct_elem *x, const mct_elem *w, uint32_t depth,
+                       const struct mct_finish *finish, uint32_t column) {
+    float sum = 0;
+    for (uint32_t k = 0; k < depth; k += 2)
+        sum = mct_dot(sum, mct_load(x + k), mct_load(w + k));
+    *y = mct_finished(sum, finish, column);
+}
+
+/* sum[c] continues with x . row c of w */
+static void mct_nt_1x4(float sum[4], const mct_elem *x, const mct_elem *w, uint32_t w_step, uint32_t depth) {
+    const mct_elem *w1 = w + w_step, *w2 = w1 + w_step, *w3 = w2 + w_step;
+    float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
+#pragma clang loop unroll_count(4)
+    for (uint32_t k = 0; k < depth; k += 2) {
+        mct_pair v = mct_load(x + k), u0 = mct_load(w + k), u1 = mct_load(w1 + k);
+        mct_pair u2 = mct_load(w2 + k), u3 = mct_load(w3 + k);
+        s0 = mct_dot(s0, v, u0);
+        s1 = mct_dot(s1, v, u1);
+        s2 = mct_dot(s2, v, u2);
+        s3 = mct_dot(s3, v, u3);
+    }
+    sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+}
+
+/* Sixteen finished sums. They began with +0, so none is -0. */
+static void mct_nt_finish(mct_elem *y, uint32_t columns, float sum[16], const struct mct_finish *finish,
+                          uint32_t column) {
+    if (finish->bias)
+        for (uint32_t i = 0; i < 16; i++)
+            sum[i] += finish->bias[column + i % 4];
+    if (__builtin_expect(finish->activation == MCT_CLIP, 0))
+        for (uint32_t i = 0; i < 16; i++)
+            sum[i] = mct_activate(sum[i], MCT_CLIP, finish->lo, finish->hi);
+    for (uint32_t r = 0; r < MCT_NT_ROWS; r++, y += columns)
+        mct_narrow4(y, sum + 4 * r, finish->activation == MCT_RELU);
+}
+
+/* y[rows][columns] = x[rows][depth] . w[columns][depth], all in L1; rows <= 4. */
+static void mct_nt_rows(mct_elem *y, const mct_elem *x, const mct_elem *w, uint32_t rows, uint32_t columns,
+                        uint32_t depth, const struct mct_finish *finish) {
+    uint32_t c = 0;
+    const int32_t step = (int32_t)(depth * sizeof(mct_elem));
+    if (rows == MCT_NT_ROWS && columns >= 4 && mct_rows_can(finish)) {
+        mct_elem *const to[MCT_NT_ROWS] = {y, y + columns, y + 2 * columns, y + 3 * columns};
+        c = columns & ~3u;
+        mct_rows_4x4(to, x, depth, w, depth, depth / 2, c / 4, finish->bias, finish->activation == MCT_RELU);
+    }
+    for (; c + 4 <= columns; c += 4) {
+        if (rows == MCT_NT_ROWS) {
+            float sum[16] = {0};
+            mct_x_nt_4x4(sum, x, step, w + c * depth, step, depth / 2);
+            mct_nt_finish(y + c, columns, sum, finish, c);
+            continue;
+        }
+        for (uint32_t r = 0; r < rows; r++) {
+            float sum[4] = {0};
+            mct_nt_1x4(sum, x + r * depth, w + c * depth, depth, depth);
+            for (uint32_t i = 0; i < 4; i++)
+                y[r * columns + c + i] = mct_finished(sum[i], finish, c + i);
+        }
+    }
+    for (; c < columns; c++)
+        for (uint32_t r = 0; r < rows; r++)
+            mct_nt_one(y + r * columns + c, x + r * depth, w + c * depth, depth, finish, c);
+}
+
+#endif
