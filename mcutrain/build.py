@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcutrain.compiler.onnx_io import load_model, save_model
 from mcutrain.compiler.pipeline import MODEL_FILE, Model, compile_model, lower
@@ -15,7 +16,14 @@ from mcutrain.executor import Array
 from mcutrain.learning import Learner
 from mcutrain.manifest import Loss, Manifest, Optimizer, Options, Precision
 from mcutrain.reference import Reference
+from mcutrain.store import HostStore
 from mcutrain.targets import Target, find_target
+
+if TYPE_CHECKING:
+    from mcutrain.device.transport import Transport
+
+#: Folder of a build for what its devices remember; the flash of a simulator, the store of the reference.
+STATE_FOLDER, FLASH_FILE, REFERENCE_FILE = "state", "flash.bin", "reference.store"
 
 
 class Build:
@@ -44,6 +52,11 @@ class Build:
         return find_target(self.manifest.options.target)
 
     @property
+    def state_folder(self) -> Path:
+        """What devices of this build remember: a simulator's flash, the reference's store."""
+        return self.directory / STATE_FOLDER
+
+    @property
     def firmware_path(self) -> Path:
         """The linked firmware."""
         return self.directory / self.target.executable
@@ -53,12 +66,14 @@ class Build:
         """The ONNX model as it was given to the compiler."""
         return self.directory / MODEL_FILE
 
-    def session(self, port: str | None = None, workers: int | None = None) -> Learner:
+    def session(self, port: str | None = None, workers: int | None = None, *, store: bool = False) -> Learner:
         """Connect to a device, or start the target's simulator and connect to that.
 
         Args:
             port: a serial device, ``socket://host:port`` or any pyserial URL; None for the simulator.
             workers: cores to use, by default as many as compiled for; the results don't depend on it.
+            store: give a simulator its flash, a file in the build directory, so that it has a persistent
+                store. Where that file is already there, a simulator always has it.
 
         Raises:
             LinkError: nothing answers, or it runs another build.
@@ -72,14 +87,19 @@ class Build:
         most = self.manifest.options.workers
         if workers is not None and not 1 <= workers <= most:
             raise OptionError(f"workers is {workers}, the build is for {most}", f"give 1 to {most}")
-        transport = (
-            simulators.start(self.target, self.firmware_path) if port is None else SerialTransport(port)
-        )
+        flash = self.state_folder / FLASH_FILE
+        if port is None:
+            keep = flash if store or flash.exists() else None
+            transport: Transport = simulators.start(self.target, self.firmware_path, keep)
+        else:
+            transport = SerialTransport(port)
         session = Session(transport, self.manifest, workers=workers or 0, end=port is None)
-        return Learner(session, self.manifest)
+        return Learner(session, self.manifest, session.store)
 
-    def reference(self) -> Learner:
+    def reference(self, *, store: bool = False) -> Learner:
         """The same Programs in NumPy, which define the bits.
+
+        ``store`` as in :meth:`session`; it is another one than the simulator's.
 
         Raises:
             BuildError: this version of mcutrain lowers the model to something else.
@@ -89,7 +109,10 @@ class Build:
             raise BuildError(
                 f"build {self.directory} was made by another version of mcutrain", "compile the model again"
             )
-        return Learner(Reference(program.graph for program in lowered.plan.programs), self.manifest)
+        executor = Reference(program.graph for program in lowered.plan.programs)
+        path = self.state_folder / REFERENCE_FILE
+        kept = HostStore(executor, self.manifest, path) if store or path.exists() else None
+        return Learner(executor, self.manifest, kept)
 
     def save_onnx(self, path: str | Path, weights: Mapping[str, Array]) -> None:
         """Write the input model with these initializers in place of its own.

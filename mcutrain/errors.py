@@ -66,5 +66,9 @@ class SimulatorError(McutrainError):
     """A simulator is missing, did not start, or died."""
 
 
+class StoreError(McutrainError):
+    """The persistent store refuses, is full, or is damaged."""
+
+
 class DivergedError(McutrainError):
     """Training diverged; the last good weights are kept."""

@@ -20,6 +20,7 @@ from mcutrain.errors import DataError, DivergedError, OptionError
 from mcutrain.executor import Array, Executor
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest, TensorEntry
+from mcutrain.store import Store
 
 #: What an optimizer step counts.
 _COUNTERS = ("loss_scale", "skipped_steps")
@@ -93,8 +94,10 @@ class Learner:
     and have the ONNX model's own layout.
     """
 
-    def __init__(self, executor: Executor, manifest: Manifest) -> None:
+    def __init__(self, executor: Executor, manifest: Manifest, store: Store | None = None) -> None:
         self.executor = executor
+        #: the executor's persistent store, if it has one
+        self.store = store
         self.manifest = manifest
         infer = manifest.program("infer")
         self._input = manifest.tensor(infer.inputs[0])

@@ -23,6 +23,7 @@ FLOORS = {
     "targets": 2,
     "executor": 2,
     "npz": 2,
+    "store": 3,
     "data": 3,
     "divergence": 3,
     "ops": 3,

@@ -39,6 +39,22 @@ class Command(enum.IntEnum):
     RESUME = 6
     PROFILE = 0x18
     READ_PROFILE = 0x19
+    #: the persistent store
+    STORE_STATUS = 0x20
+    STORE_LIST = 0x21
+    STORE_READ = 0x22
+    STORE_BEGIN = 0x23
+    STORE_CREATE = 0x24
+    STORE_APPEND = 0x25
+    STORE_KEEP = 0x26
+    STORE_DIGEST = 0x27
+    STORE_LINK = 0x28
+    STORE_DELETE = 0x29
+    STORE_COMMIT = 0x2A
+    STORE_RESTORE = 0x2B
+    HASH = 0x2C
+    KEY_SET = 0x2D
+    CERTIFY = 0x2E
     #: from the device: a Program is still running
     BUSY = 0x7E
     #: from the device: a frame came damaged

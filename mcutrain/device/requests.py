@@ -13,7 +13,7 @@ from typing import Any
 
 from mcutrain.device.framing import PROTOCOL_VERSION, RESPONSE, Command, Decoder, Frame, encode
 from mcutrain.device.transport import Transport
-from mcutrain.errors import DeviceError, LinkError
+from mcutrain.errors import DeviceError, LinkError, StoreError
 
 #: Status by which firmware refuses a protocol version it does not speak.
 _BAD_VERSION = 1
@@ -21,8 +21,17 @@ _BAD_VERSION = 1
 _NOT_GREETED = 7
 #: Status of HELLO when the cores lack instructions that the kernels use.
 _UNFIT = 8
+#: Status of a request that the store refuses.
+_STORE_REFUSED = 9
 #: Zero bytes sent, first and at most, to end a frame that a driver before us left half sent.
 _FLUSH, _LONGEST_FLUSH = 1 << 9, 1 << 15
+
+_STORE_REMEDIES = {
+    "the device has no flash": "start the simulator with a state file, or use a board with flash",
+    "the store is full": "give a smaller --snapshot-budget",
+    "the device key is set already": "it is set once in a device's life",
+    "a key is never read": "keep a copy where it was made",
+}
 
 #: Called while a Program runs with kernel calls done and in all.
 Busy = Callable[[int, int], None]
@@ -175,6 +184,9 @@ def _checked(frame: Frame, name: str) -> bytes:
             f"{name} cannot run this build: {frame.body.decode('ascii', 'replace')}",
             "compile for a target whose instructions the device has",
         )
+    if frame.status == _STORE_REFUSED:
+        reason = frame.body.decode("ascii", "replace")
+        raise StoreError(f"the store of {name} refused: {reason}", _STORE_REMEDIES.get(reason, ""))
     if frame.status:
         number = frame.command & ~RESPONSE
         command = next((known.name for known in Command if known == number), f"command {number}")

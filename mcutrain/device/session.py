@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mcutrain.device.framing import Command
 from mcutrain.device.requests import Requester
+from mcutrain.device.store import DeviceStore
 from mcutrain.device.transport import Transport
 from mcutrain.errors import DataError, LinkError, McutrainError, OptionError
 from mcutrain.ir import NUMPY_DTYPES
@@ -178,6 +179,11 @@ class Session:
     def exchange(self, command: Command, body: bytes = b"") -> bytes:
         """One request that is not about tensors, and its response; raises DeviceError and LinkError."""
         return self._requests.request(command, body)
+
+    @property
+    def store(self) -> DeviceStore:
+        """The persistent store of the device."""
+        return DeviceStore(self._requests, self.manifest, self.facts.maximum_body)
 
     def close(self) -> None:
         """Close the link, and say goodbye first to a simulator of ours."""

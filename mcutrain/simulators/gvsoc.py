@@ -13,6 +13,7 @@ import tty
 from pathlib import Path
 
 from mcutrain.errors import SimulatorError
+from mcutrain.simulators.flash import make_blank
 from mcutrain.simulators.process import SimulatorProcess, SimulatorTransport
 
 EXECUTABLE = "gvsoc"
@@ -80,8 +81,8 @@ def _probe(program: str, path: str) -> None:
     raise SimulatorError(f"GVSoC ({program}) does not run {TARGET}: a probe {what}", REPAIR)
 
 
-def start(firmware: Path) -> SimulatorTransport:
-    """Run a firmware on GVSoC.
+def start(firmware: Path, flash: Path | None = None) -> SimulatorTransport:
+    """Run a firmware on GVSoC, with a file as its flash.
 
     Raises:
         SimulatorError: GVSoC is missing, does not run pulp-open, or does not start.
@@ -95,6 +96,10 @@ def start(firmware: Path) -> SimulatorTransport:
         # before GVSoC has opened it.
         tty.setraw(slave)
         (folder / "serial0").symlink_to(os.ttyname(slave))
+        if flash is None:  # one that forgets: GVSoC ends when a file is missing
+            make_blank(folder / "flash0", "gvsoc")
+        else:
+            (folder / "flash0").symlink_to(flash.resolve())
         process = _launch(program, firmware.resolve(), folder)
     except BaseException:
         os.close(master)

@@ -141,7 +141,11 @@ class SimulatorTransport(DescriptorTransport):
         """``keep_open`` is a descriptor to close with the transport (a pty's other end)."""
         super().__init__(descriptor, process.name)
         self.process = process
-        self._keep_open = keep_open
+        self._kept = [keep_open] if keep_open >= 0 else []
+
+    def keep_open(self, descriptor: int) -> None:
+        """Close this descriptor, too, when the simulator has ended."""
+        self._kept.append(descriptor)
 
     def lost(self) -> Exception:
         return self.process.death()
@@ -154,9 +158,8 @@ class SimulatorTransport(DescriptorTransport):
         # The firmware ends by itself after goodbye, unless it has died or nobody said it.
         self.process.end(0.2)
         super().close()
-        if self._keep_open >= 0:
-            os.close(self._keep_open)
-            self._keep_open = -1
+        while self._kept:
+            os.close(self._kept.pop())
 
 
 @atexit.register

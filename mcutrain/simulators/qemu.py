@@ -41,12 +41,13 @@ def find() -> str:
     return path
 
 
-def start(firmware: Path, link: str = "semihosting") -> SimulatorTransport:
+def start(firmware: Path, link: str = "semihosting", flash: Path | None = None) -> SimulatorTransport:
     """Run a firmware on QEMU.
 
     Args:
         firmware: the ELF file.
         link: ``semihosting`` or ``uart``, as the firmware was built.
+        flash: the file behind its second flash chip, of 32 MiB; without one it forgets at the end.
 
     Raises:
         SimulatorError: QEMU is missing or does not start.
@@ -59,7 +60,13 @@ def start(firmware: Path, link: str = "semihosting") -> SimulatorTransport:
         # before QEMU has opened it.
         tty.setraw(slave)
         (folder / "serial0").symlink_to(os.ttyname(slave))
-        command = [program, *MACHINE, "-kernel", str(firmware.resolve())]
+        command = [program, *MACHINE]
+        if flash is None:
+            command += ["-kernel", str(firmware.resolve())]
+        else:
+            # QEMU 7.2 takes the second flash for a boot loader's and then loads no kernel
+            command += ["-device", f"loader,file={_escape(firmware.resolve())}"]
+            command += ["-drive", f"if=pflash,unit=1,format=raw,file={_escape(flash)}"]
         if link == "semihosting":
             command += ["-semihosting-config", "enable=on,target=native", "-serial", "none"]
         else:
@@ -71,6 +78,11 @@ def start(firmware: Path, link: str = "semihosting") -> SimulatorTransport:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return SimulatorTransport(master, process, keep_open=slave)
+
+
+def _escape(path: Path) -> str:
+    """A path among options that commas separate."""
+    return str(path).replace(",", ",,")
 
 
 def _explain(status: int) -> str:

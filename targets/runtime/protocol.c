@@ -8,6 +8,8 @@
 #include "link.h"
 #include "profile.h"
 #include "protocol.h"
+#include "store.h"
+#include "store_requests.h"
 
 #ifndef MCT_MAXIMUM_BODY
 #error "define MCT_MAXIMUM_BODY, the longest body of a frame in bytes"
@@ -173,15 +175,17 @@ static struct outcome done(uint32_t length) {
     return (struct outcome){MCT_OK, length};
 }
 
-/* The memory a range names, or null when it is not all inside its region. */
-static uint8_t *memory(const uint8_t *range) {
-    uint32_t region = get(range), offset = get(range + 4), length = get(range + 8);
+uint8_t *mct_memory(uint32_t region, uint32_t offset, uint32_t length) {
     if (region > 1)
         return 0;
     uint32_t size = region ? mct_arena_size : mct_data_size;
     if (offset > size || length > size - offset)
         return 0;
     return (region ? mct_arena : mct_data) + offset;
+}
+
+static uint8_t *memory(const uint8_t *range) {
+    return mct_memory(get(range), get(range + 4), get(range + 8));
 }
 
 /* Length of the first `count` writes in `bytes`, checked; or an error. */
@@ -310,12 +314,38 @@ static struct outcome read_profile(const struct request *request) {
     return done(put_words(at, log.words + first * log.record_words, count * log.record_words));
 }
 
+/* The request that runs, and when its last sign of life was. */
+static const struct request *running;
+static uint32_t noted;
+
+void mct_note_progress(uint32_t done, uint32_t total) {
+    if (!running || mct_ticks() - noted <= mct_ticks_per_second / 4)
+        return;
+    noted = mct_ticks();
+    send_note(MCT_BUSY, running->sequence, done, total);
+}
+
+static struct outcome store_command(const struct request *request) {
+    struct mct_store_request asked = {.command = request->command,
+                                      .body = request->body,
+                                      .length = request->length,
+                                      .response = response_body,
+                                      .room = MCT_MAXIMUM_BODY};
+    noted = mct_ticks();
+    running = request;
+    const char *error = mct_store_request(&asked);
+    running = 0;
+    return error ? fail(MCT_STORE_REFUSED, error) : done(asked.response_length);
+}
+
 static struct outcome run_command(const struct request *request) {
     struct outcome checked;
     if (request->version != MCT_PROTOCOL_VERSION)
         return fail(MCT_BAD_VERSION, "the firmware speaks another version of the protocol");
     if (!greeted && request->command != MCT_HELLO)
         return fail(MCT_NOT_GREETED, "the device was reset");
+    if (request->command >= MCT_STORE_STATUS && request->command <= MCT_STORE_CERTIFY)
+        return store_command(request);
     switch (request->command) {
     case MCT_HELLO:
         return hello(request);
@@ -350,6 +380,7 @@ uint32_t mct_active_workers;
 
 _Noreturn void mct_serve(void) {
     mct_active_workers = mct_workers;
+    mct_store_start();
     uint32_t last_sequence = 0;
     uint8_t last_command = 0;
     for (;;) {

@@ -29,9 +29,12 @@
  *
  * where a read is u32 region, offset, length and a write the same followed by its bytes. Region 0 is
  * mct_data, 1 is mct_arena. RUN runs kernel calls [first, last). Before its first HELLO a device refuses all
- * else, so that a host notices that a board was reset and its trained state is gone. */
+ * else, so that a host notices that a board was reset and its trained state is gone. Requests 0x20 to 0x2f
+ * are the store's, see store_requests.h. */
 #ifndef MCT_PROTOCOL_H
 #define MCT_PROTOCOL_H
+
+#include <stdint.h>
 
 #define MCT_PROTOCOL_VERSION 1
 
@@ -59,7 +62,14 @@ enum mct_status {
     MCT_TOO_LONG = 6,
     MCT_NOT_GREETED = 7,
     MCT_UNFIT = 8, /* the cores lack instructions the kernels use */
+    MCT_STORE_REFUSED = 9,
 };
+
+/* The memory from `offset` in a region, or null when not all of it is inside. */
+uint8_t *mct_memory(uint32_t region, uint32_t offset, uint32_t length);
+
+/* During a long request: tell the host now and then that it goes on. */
+void mct_note_progress(uint32_t done, uint32_t total);
 
 /* Serve the link for ever. */
 _Noreturn void mct_serve(void);

@@ -91,10 +91,29 @@ def command(chance: random.Random) -> tuple[int, bytes]:
     return kind, calls + count + ranges(chance, True) + ranges(chance, False)
 
 
+def store_command(chance: random.Random) -> tuple[int, bytes]:
+    """A request to the store that is almost right."""
+    kind = chance.choice([*range(Command.STORE_STATUS, Command.CERTIFY + 2), Command.STORE_BEGIN])
+    if kind == Command.KEY_SET:
+        return kind, chance.randbytes(chance.choice((31, 32, 33)))
+    body = b""
+    for _ in range(chance.choice((0, 1, 1, 1, 2))):
+        name = chance.choice((b"a", b"b", b"state", b"key", b"chain", b"digest", b"", b"x" * 24, b"a\0b"))
+        body += name.ljust(24, b"\0")
+    for _ in range(chance.randrange(3)):
+        body += chance.choice((0, 1, 3, 60, 5000, 1 << 24, 0xFFFFFFFF)).to_bytes(4, "little")
+    tail = chance.randrange(3)
+    if tail == 1:
+        body += chance.randbytes(chance.randrange(300))
+    if tail == 2:
+        body += ranges(chance, False)
+    return kind, body
+
+
 def piece(chance: random.Random) -> bytes:
     """Noise, or a frame: good, with a nonsensical body, or damaged."""
-    if chance.random() < 0.5:
-        kind, body = command(chance)
+    if chance.random() < 0.6:
+        kind, body = command(chance) if chance.random() < 0.5 else store_command(chance)
         return encode(Frame(kind, chance.randrange(1 << 32), body))
     kind = chance.randrange(5)
     if kind == 0:
@@ -116,10 +135,12 @@ def piece(chance: random.Random) -> bytes:
     return bytes(wire)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_firmware_with_sanitizers(sanitized: Path, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_firmware_with_sanitizers(sanitized: Path, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    transport = native.start(sanitized)
+    flash = tmp_path / "flash.bin"
+    flash.write_bytes(b"\xff" * (1 << 20))
+    transport = native.start(sanitized, flash if seed else None)
     Requester(transport).hello()
     for _ in range(400):
         transport.write(piece(chance), 5)
@@ -138,6 +159,35 @@ def test_firmware_on_qemu(link: Callable[[str], Transport], name: str) -> None:
         transport.write(piece(chance), 5)
         transport.read(0)
     answers(transport)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_flash_of_any_bytes(sanitized: Path, tmp_path: Path, seed: int) -> None:
+    """A store that is damaged anywhere starts: with what is whole in it, or empty."""
+    chance = random.Random(seed)
+    flash = tmp_path / "flash.bin"
+    flash.write_bytes(b"\xff" * (1 << 17))
+    with Session(native.start(sanitized, flash), handmade.manifest()) as session:
+        for text in (b"one" * 900, b"two" * 3000):
+            session.store.begin()
+            session.store.put("text", text)
+            session.store.keep("state", ["head", "half"])
+            session.store.commit()
+    whole = flash.read_bytes()
+    for _ in range(25):
+        contents = bytearray(whole)
+        for _ in range(chance.randrange(1, 5)):
+            slot = 8192 * chance.randrange(2)
+            at = chance.choice((slot + chance.randrange(600), chance.randrange(1 << 15)))
+            contents[at] = chance.choice((0, 0xFF, chance.randrange(256)))
+        flash.write_bytes(contents)
+        with Session(native.start(sanitized, flash), handmade.manifest()) as session:
+            if session.store.facts().sequence:
+                assert session.store.read("text") in (b"one" * 900, b"two" * 3000)
+            session.store.begin()
+            session.store.put("text", b"three")
+            session.store.commit()
+            assert session.store.read("text") == b"three"
 
 
 def test_whole_sessions_with_sanitizers(sanitized: Path) -> None:
