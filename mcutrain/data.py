@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 Part = Literal["train", "test"]
 
 #: Names that an ``.npz`` file may hold; x and y of one part suffice.
-NAMES = ("x_train", "y_train", "x_test", "y_test", "scale", "zero_point")
+NAMES = ("x_train", "y_train", "x_test", "y_test", "scale", "zero_point", "group_train")
 #: Samples that are converted and checked at a time, in bytes.
 _CHUNK_BYTES = 4 << 20
 
@@ -140,6 +140,15 @@ class Dataset:
         """Samples and targets of one part, checked; raises DataError."""
         samples = self.samples(part, model)
         return samples, self.targets(part, model, samples)
+
+    def groups(self) -> Array:
+        """Subject, speaker or device of each training sample as text (``group_train``); raises DataError."""
+        groups = self._array("group_train")
+        count = len(self._array("x_train"))
+        if groups.shape != (count,):
+            reason = f"{self.name}: group_train has shape {groups.shape}; {count} samples need ({count},)"
+            raise DataError(reason, "one name or number each")
+        return groups.astype(str)
 
     def first(self, count: int) -> Dataset:
         """The same data set with at most ``count`` samples a part."""

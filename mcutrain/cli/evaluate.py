@@ -1,63 +1,353 @@
-"""``mcutrain eval``: loss and accuracy of a build on the device."""
+"""``mcutrain evaluate``: judge unlearned models against retrained ones."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
+from rich.progress import Progress
 
-from mcutrain.cli.console import output, percent, print_json, progress
-from mcutrain.cli.options import (
-    build_argument,
-    connect,
-    data_option,
-    executor_options,
-    json_option,
-    limit_option,
-    open_build,
-    open_data,
-    part_option,
-    weights_option,
-)
-from mcutrain.data import Part
+from mcutrain.cli.console import errors, output, print_json, progress, table
+from mcutrain.cli.options import build_argument, data_option, json_option, limit_option, open_build, open_data
+from mcutrain.data import Dataset, load
+from mcutrain.errors import BuildError, OptionError
 from mcutrain.weights import read_weights
 
+if TYPE_CHECKING:
+    from mcutrain.build import Build
+    from mcutrain.evaluation.judge import Judge, Judged
+    from mcutrain.evaluation.measure import Data
+    from mcutrain.evaluation.requests import Request
+    from mcutrain.evaluation.retrain import Step
+    from mcutrain.evaluation.schedule import Schedule
+    from mcutrain.executor import Array
+    from mcutrain.manifest import Manifest
 
-@click.command("eval")
+_WORDS = ("failed", "suppression", "removal", "exact")
+
+
+@click.command("evaluate")
 @build_argument
 @data_option
-@part_option("test")
-@weights_option
+@click.option(
+    "--test", metavar="FILE", help="Another .npz file whose x_test, y_test take the place of the data's."
+)
+@click.option(
+    "--forget",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Forget training samples: a text file with one row number a line. Requests may be repeated and "
+    "mixed; they are forgotten one after another.",
+)
+@click.option(
+    "--forget-class", "classes", multiple=True, type=click.IntRange(0), metavar="C", help="Forget a class."
+)
+@click.option(
+    "--forget-group",
+    "groups",
+    multiple=True,
+    metavar="G",
+    help="Forget a subject or speaker, named in group_train.",
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="M[:VARIANT]",
+    help="Method to judge, may be repeated (see `mcutrain unlearn --list`); by default all it can run.",
+)
+@click.option(
+    "-O",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option for the methods that take one of that name.",
+)
+@click.option(
+    "--unlearned",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Judge these weights (ONNX, or .npz by initializer name) in place of a method; may be repeated.",
+)
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Weights of training without the data, which an exact method must equal bit for bit.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The trained model that forgets, as the schedule made it; without it, it is trained here.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="How the model was trained: epochs,")
+@click.option("--lr", type=float, default=0.01, show_default=True, help="learning rate,")
+@click.option("--schedule", metavar="E:LR,…", help="or several phases, such as 40:0.002,20:0.0004;")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="batch,")
+@click.option("--momentum", type=float, default=0.0, show_default=True, help="momentum,")
+@click.option("--weight-decay", type=float, default=0.0, show_default=True, help="weight decay,")
+@click.option("--seed", type=int, default=0, show_default=True, help="and seed.")
+@click.option("--golds", type=click.IntRange(2), default=3, show_default=True, help="Retrained models.")
+@click.option(
+    "--lira",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Shadow models with and without each sample for the likelihood ratio attack; 24 is good. Without "
+    "it no verdict is above suppression.",
+)
+@click.option("--processes", type=click.IntRange(1), metavar="N", help="Models that train at a time.")
+@click.option(
+    "--require",
+    type=click.Choice(_WORDS[1:]),
+    help="Exit with 1 unless every verdict is at least this.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report"),
+    show_default=True,
+    help="Report folder.",
+)
 @limit_option
-@executor_options
 @json_option
 def command(
     build: Path,
     data: str,
-    part: Part,
+    test: str | None,
+    files: tuple[Path, ...],
+    classes: tuple[int, ...],
+    groups: tuple[str, ...],
+    methods: tuple[str, ...],
+    options: tuple[str, ...],
+    unlearned: tuple[Path, ...],
+    control: Path | None,
     weights: Path | None,
+    epochs: int | None,
+    lr: float,
+    schedule: str | None,
+    batch: int,
+    momentum: float,
+    weight_decay: float,
+    seed: int,
+    golds: int,
+    lira: int,
+    processes: int | None,
+    require: str | None,
+    out: Path,
     limit: int | None,
-    port: str | None,
-    workers: int | None,
-    reference: bool,
     as_json: bool,
-) -> None:
-    """Score a BUILD on labelled samples: loss and accuracy."""
+) -> int:
+    """Judge whether a model has forgotten: against models retrained without the data.
+
+    Methods forget on a native twin of BUILD, which has the same bits. Retrained models start from
+    the build's weights and see the same schedule without the forgotten data; they are kept, so
+    that a second evaluation is quick and one stopped by Ctrl-C goes on. The report is one HTML file, and
+    JSON with everything. (`mcutrain eval` only scores a model.)
+    """
+    from mcutrain.evaluation import report
+    from mcutrain.evaluation.judge import Judge
+
     opened = open_build(build)
-    dataset, shape = open_data(opened, data, limit)
-    x, y = dataset.part(part, shape)
-    start = read_weights(weights, opened.manifest) if weights else None
-    with connect(opened, port, workers, reference) as learner, progress() as bar:
-        if start is not None:
-            learner.load(start)
-        task = bar.add_task(f"scoring the {part} part", total=len(x))
-        result = learner.evaluate(x, y, on_sample=lambda done, total: bar.update(task, completed=done))
+    opened.manifest.program("train_step")
+    if not (files or classes or groups):
+        raise OptionError("nothing to forget", "give --forget, --forget-class or --forget-group")
+    if unlearned and (methods or options):
+        raise OptionError("--unlearned judges weights that are there", "leave out --method and -O")
+    if control is not None and len(unlearned) + len(methods) != 1:
+        raise OptionError("--control is for one model", "name one --method or one --unlearned file")
+    dataset, _ = open_data(opened, data, limit)
+    arrays = _arrays(opened, dataset, load(test) if test else dataset)
+    requests = _requests(arrays, dataset, files, classes, groups)
+    chosen = _methods(methods, options) if not unlearned else []
+    finished = [(path.stem, _read(path, opened.manifest)) for path in unlearned]
+    expected = _read(control, opened.manifest) if control else None
+    with progress("what") as bar:
+        judge = Judge(
+            opened,
+            arrays,
+            requests,
+            _schedule(schedule, epochs, lr, batch, momentum, weight_decay),
+            original=read_weights(weights, opened.manifest) if weights else None,
+            golds=golds,
+            lira=lira,
+            seed=seed,
+            processes=processes,
+            on_step=_Steps(bar),
+            on_word=_Words(bar),
+        )
+        with judge:
+            judged = [
+                judge.judge(n, w, claim="exact" if expected else "suppression", control=expected)
+                for n, w in finished
+            ]
+            judged += _run(judge, chosen, strict=bool(methods), control=expected)
+            if not judged:
+                raise OptionError(
+                    "no method could run", "compile the model with --unlearn, or name a --method"
+                )
+            result = judge.as_json(judged)
+    html, _ = report.write(out, result)
     if as_json:
-        print_json(asdict(result))
-        return
-    if result.accuracy is not None:
-        output().print(f"accuracy {percent(result.accuracy)}")
-    if result.loss is not None:
-        output().print(f"loss     {result.loss:.6f}")
-    output().print(f"samples  {result.samples}")
+        print_json(result)
+    else:
+        _print(result, html)
+    least = _WORDS.index(require) if require else 0
+    return int(any(_WORDS.index(j.verdict.word) < least for j in judged))
+
+
+def _arrays(build: Build, dataset: Dataset, tests: Dataset) -> Data:
+    from mcutrain.data import ModelShape
+    from mcutrain.evaluation.measure import Data
+
+    shape = ModelShape.of(build.manifest)
+    x, y = dataset.part("train", shape)
+    x_test, y_test = tests.part("test", shape)
+    classes = int(np.prod(shape.output))
+    return Data(
+        np.asarray(x), np.asarray(y), np.asarray(x_test), np.asarray(y_test), classes, shape.loss == "mse"
+    )
+
+
+def _requests(
+    data: Data, dataset: Dataset, files: Sequence[Path], classes: Sequence[int], groups: Sequence[str]
+) -> list[Request]:
+    from mcutrain.evaluation import requests as ask
+
+    if classes and data.regression:
+        raise OptionError("a regression has no classes", "give --forget or --forget-group")
+    made = [ask.by_rows(ask.read_rows(path), path.name) for path in files]
+    made += [ask.by_class(data.y_train, c) for c in classes]
+    if groups:
+        names = dataset.groups()
+        made += [ask.by_group(names, g) for g in groups]
+    return made
+
+
+def _schedule(
+    text: str | None, epochs: int | None, lr: float, batch: int, momentum: float, weight_decay: float
+) -> Schedule:
+    from mcutrain.evaluation.schedule import Schedule, constant
+
+    if (text is None) == (epochs is None):
+        raise OptionError("how was the model trained?", "give --epochs and --lr, or --schedule")
+    others = {"batch": batch, "momentum": momentum, "weight_decay": weight_decay}
+    if text is not None:
+        return Schedule.parse(text, **others)  # type: ignore[arg-type]
+    assert epochs is not None
+    return constant(epochs, lr, **others)  # type: ignore[arg-type]
+
+
+def _read(path: Path, manifest: Manifest) -> dict[str, Array]:
+    """Weights from ONNX, or from an .npz file by initializer name."""
+    from mcutrain.npz import read_npz
+
+    if path.suffix != ".npz":
+        return read_weights(path, manifest)
+    known = [t.origin.initializer for t in manifest.parameters() if t.origin]
+    found = read_npz(path, known)
+    if not found:
+        raise OptionError(f"{path} holds none of the model's weights", f"they are {', '.join(known)}")
+    return found
+
+
+def _methods(names: Sequence[str], options: Sequence[str]) -> list[tuple[Any, str, dict[str, str]]]:
+    """Methods with their variants and options."""
+    from mcutrain.unlearning import methods, parse_method
+
+    chosen = [parse_method(name) for name in names] or [(m, m.variants[0].name) for m in methods()]
+    given = {}
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise OptionError(f"-O {text} has no value", "give -O NAME=VALUE")
+        if not any(name == o.name for m, _ in chosen for o in m.options):
+            raise OptionError(f"no method here has an option '{name}'", "see mcutrain unlearn --list")
+        given[name] = value
+    taken = [{o.name for o in m.options if not o.variants or v in o.variants} for m, v in chosen]
+    return [(m, v, {k: given[k] for k in given if k in t}) for (m, v), t in zip(chosen, taken, strict=True)]
+
+
+def _run(judge: Judge, chosen: Sequence[Any], *, strict: bool, control: Any) -> list[Judged]:
+    """Run the methods; one that the build cannot run is an error only when it was asked for."""
+    judged = []
+    for method, variant, options in chosen:
+        try:
+            judged.append(judge.run(method, variant, options, control=control))
+        except (BuildError, OptionError) as error:
+            if strict:
+                raise
+            errors().print(f"{method.name} is left out: {error.reason}", markup=False)
+    return judged
+
+
+class _Words:
+    """What is being done, as a line of the progress bar."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar, self._task = bar, bar.add_task("", total=None, what="")
+
+    def __call__(self, word: str) -> None:
+        self._bar.update(self._task, description=word)
+
+
+class _Steps:
+    """Models that train, as a line of the progress bar; called from several threads."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: Any = None
+        self._under_way: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, step: Step) -> None:
+        with self._lock:
+            if self._task is None:
+                self._task = self._bar.add_task("training models", total=step.of, what="")
+            self._under_way[step.title] = step.done / step.total
+            if step.done == step.total:
+                self._under_way.pop(step.title)
+            done = step.models + sum(self._under_way.values())
+            self._bar.update(self._task, total=step.of, completed=done, what=step.title)
+
+
+def _print(result: dict[str, Any], html: Path) -> None:
+    from mcutrain.evaluation import report
+
+    console = output()
+    judged = result["judged"]
+    listing = table("", "original>", "retrained ± floor>", *(f"{j['name']}>" for j in judged))
+    for row in report.rows(result, report.SHORT):
+        listing.add_row(*row)
+    console.print(listing)
+    for j in judged:
+        console.print()
+        gates = table("gate", "model>", "retrained>", "measured>", "limit>", "", "note", title=j["name"])
+        for gate in j["gates"]:
+            mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "–"}[gate["passed"]]
+            plain = "lira" if gate["name"] == "lira" else "share"
+            cells = [report.shown(plain, gate["value"]), report.shown(plain, gate["gold"])]
+            gates.add_row(gate["title"], *cells, _measured(gate), f"{gate['limit']:g}", mark, gate["note"])
+        console.print(gates)
+    console.print()
+    for j in judged:
+        v = j["verdict"]
+        colour = {"exact": "green", "removal": "green", "suppression": "yellow"}.get(v["word"], "red")
+        console.print(f"[bold]{j['name']}[/]: [{colour}]{v['word']}[/], {v['reason']}")
+    console.print(f"[green]✓[/] {html}")
+
+
+def _measured(gate: dict[str, Any]) -> str:
+    if gate["measured"] is None:
+        return "–"
+    return f"{gate['measured']:.3f}" if gate["name"] == "lira" else f"{gate['measured']:.1f} pt"

@@ -13,6 +13,7 @@ import click
 
 from mcutrain.cli import compile as compile_verb
 from mcutrain.cli import doctor, evaluate, flash, infer, info, pull, push, targets, train, unlearn, verify
+from mcutrain.cli import eval as eval_verb
 from mcutrain.cli.console import errors, version
 from mcutrain.errors import McutrainError
 
@@ -42,6 +43,7 @@ for verb in (
     info.command,
     train.command,
     unlearn.command,
+    eval_verb.command,
     evaluate.command,
     infer.command,
     verify.command,

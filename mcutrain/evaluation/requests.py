@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,25 @@ def by_rows(rows: Sequence[int] | Array, title: str = "samples", kind: str = "ro
     """Given rows, each once."""
     chosen = np.unique(np.asarray(rows, np.int64))
     return Request(kind, title, chosen, chosen)
+
+
+def read_rows(path: Path) -> Rows:
+    """Row numbers from a text file, one a line (``#`` begins a comment); raises DataError."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise DataError(f"cannot read {path}: {reason}", "name a text file of row numbers") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if text:
+            if not text.isascii() or not text.isdigit() or len(text) > 18:
+                raise DataError(
+                    f"{path}, line {number}: '{text[:40]}' is no row number", "give one a line, from 0"
+                )
+            rows.append(int(text))
+    return np.array(rows, np.int64)
 
 
 def by_class(labels: Array, label: int) -> Request:

@@ -29,6 +29,7 @@ from mcutrain.errors import BuildError, DataError, SimulatorError
 from mcutrain.evaluation.schedule import Schedule
 from mcutrain.evaluation.worker import write_arrays
 from mcutrain.executor import Array
+from mcutrain.manifest import Options
 
 #: Options that change no bit of training.
 _INDIFFERENT = ("target", "workers", "guard", "unlearn")
@@ -116,7 +117,8 @@ class Trainer:
     def path(self, plan: Plan) -> Path:
         """Where the plan's weights are kept, by a hash of model, options, start, data, schedule and seed."""
         digest = hashlib.sha256()
-        options = asdict(self._build.manifest.options)
+        default = asdict(Options())
+        options = {k: v for k, v in asdict(self._build.manifest.options).items() if v != default[k]}
         facts = {
             "numerics": self._build.manifest.numerics,
             "model": hashlib.sha256(self._build.model_path.read_bytes()).hexdigest(),
