@@ -209,7 +209,7 @@ class Method(ABC):
 M = TypeVar("M", bound=type[Method])
 _METHODS: dict[str, Method] = {}
 #: Modules that register the methods, in the order they are shown.
-_MODULES: tuple[str, ...] = ("sparse_finetune",)
+_MODULES: tuple[str, ...] = ("ssd", "sparse_finetune", "distill", "gradient")
 
 
 def register(cls: M) -> M:

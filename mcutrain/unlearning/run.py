@@ -110,6 +110,7 @@ class Run:
             pair = (retain.samples[rows], np.asarray(retain.targets)[rows])
             self.sets["guard"] = open_set(self.learner, "guard", pair)
         self.inference = self.gradient = self.steps = 0
+        #: what became of the importance, where the method itself saw to it
         self.recomputed: list[Carrier] = []
         self._version = self._newest = 0
         self._evaluations: dict[tuple[str, int], Evaluation] = {}
@@ -275,9 +276,14 @@ class Run:
     def outcome(self, stop: str, before: Snapshot, *, changed: bool = True) -> Outcome:
         """Clear the scratch, score what is left, and put it all together."""
         after = {name: self.evaluate(name) for name in self._scored()}
+        carriers = list(self.recomputed)
         if changed:
             self.clear_momentum()
-        carriers = [*self.recomputed, *self.clear()]
+            importance = [t.name for t in self.manifest.tensors if t.name.endswith(".importance")]
+            if importance and not carriers:
+                self._zero(importance)
+                carriers.append(Carrier("importance", "cleared", "it counted the forget set"))
+        carriers += self.clear()
         if any(t.name.endswith(".momentum") for t in self.manifest.tensors):
             carriers.append(Carrier("momentum", "cleared" if changed else "kept"))
         return Outcome(

@@ -1,0 +1,91 @@
+"""When a set counts as forgotten, and when the samples that must not suffer do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcutrain.errors import OptionError
+from mcutrain.learning import Evaluation
+from mcutrain.unlearning.options import Option
+from mcutrain.unlearning.run import Run
+
+#: Accuracy on a forgotten class that counts as chance.
+CLASS_TARGET = 0.05
+
+TARGET = Option(
+    "target",
+    float,
+    None,
+    "stop when the forget set's accuracy is at most this (regression: its loss at least this); by default "
+    f"{CLASS_TARGET} for a single class, otherwise what the validation set scores",
+    0,
+)
+GUARD_POINTS = Option(
+    "guard_points", float, 1.0, "percentage points of accuracy that the guard set may lose", 0, 100
+)
+GUARD_RISE = Option("guard_rise", float, 0.5, "rise of the guard set's mean loss that is allowed", 0, 1e6)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The target on the forget set and the tolerance on the guard set."""
+
+    classify: bool
+    #: accuracy at most, or loss at least; None is never reached
+    target: float | None
+    #: share of accuracy that the guard may lose
+    points: float = 0.01
+    rise: float = float("inf")
+
+    @classmethod
+    def of(cls, run: Run) -> Goal:
+        """The goal of a task, by its options; raises OptionError where nothing says what forgotten means."""
+        points = run.number("guard_points") / 100
+        rise = run.number("guard_rise") if "guard_rise" in run.settings else float("inf")
+        target = run.settings["target"]
+        if target is None:
+            target = _default_target(run)
+            run.chosen["target"] = target
+        return cls(run.classify, None if target is None else float(target), points, rise)
+
+    def reached(self, forget: Evaluation) -> bool:
+        """Whether the forget set is forgotten."""
+        if self.target is None:
+            return False
+        if self.classify:
+            return forget.accuracy is not None and forget.accuracy <= self.target
+        return forget.loss is not None and forget.loss >= self.target
+
+    def hurt(self, before: Evaluation, now: Evaluation) -> bool:
+        """Whether the guard set lost more than it may; losses that are not numbers are a harm."""
+        # accuracies are quotients: the tolerance is far below one sample
+        lost = (before.accuracy or 0.0) - (now.accuracy or 0.0)
+        if self.classify and lost > self.points + 1e-9:
+            return True
+        if before.loss is None or now.loss is None:
+            return False
+        return not (np.isfinite(now.loss) and now.loss - before.loss <= self.rise)
+
+
+def _default_target(run: Run) -> float | None:
+    if run.classify and len(np.unique(run["forget"].labels())) == 1:
+        return CLASS_TARGET
+    if "validation" not in run.sets:
+        if not run.classify:
+            return None
+        raise OptionError(
+            "the forget set has several classes, and nothing says which accuracy counts as forgotten",
+            "give samples that were never trained (--validation), or -O target=0.1",
+        )
+    scored = run.evaluate("validation")
+    return scored.accuracy if run.classify else scored.loss
+
+
+def describe(run: Run, name: str) -> str:
+    """The score of a set in a few characters, for progress."""
+    scored = run.evaluate(name)
+    if scored.accuracy is not None:
+        return f"{name} {100 * scored.accuracy:.1f} %"
+    return f"{name} loss {scored.loss:.4g}"
