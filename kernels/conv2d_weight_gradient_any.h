@@ -56,7 +56,7 @@ static void gather_four(mct_elem *to, const struct mct_conv2d_weight_gradient *d
 
 static inline void mct_conv2d_weight_gradient_any(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = args;
-    if (mct_weight_gradient_is_fast(d)) {
+    if (mct_weight_gradient_is_fast(d, workers)) {
         mct_weight_gradient_fast(d, worker, workers);
         return;
     }

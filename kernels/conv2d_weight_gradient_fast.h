@@ -13,6 +13,12 @@
 
 enum { MCT_FAST_COLUMNS = 16, MCT_FAST_WIDEST = 16 };
 
+/* Bytes that a worker needs: two items' gradients, two chunks of two pixels. */
+enum {
+    MCT_FAST_LEAST = 2 * MCT_FAST_COLUMNS * MCT_FAST_WIDEST * 4 +
+    4 * (MCT_FAST_COLUMNS + MCT_FAST_WIDEST) * sizeof(mct_elem) + 32
+};
+
 struct mct_weight_items {
     const struct mct_conv2d_weight_gradient *d;
     uint32_t channels, outputs; /* of a group */
@@ -100,9 +106,9 @@ MCT_INLINE void mct_weight_store(const float *acc, const struct mct_weight_items
                      w->depth * sizeof(float));
 }
 
-MCT_INLINE bool mct_weight_gradient_is_fast(const struct mct_conv2d_weight_gradient *d) {
+MCT_INLINE bool mct_weight_gradient_is_fast(const struct mct_conv2d_weight_gradient *d, uint32_t workers) {
     return MCT_HAS_FAST && MCT_ELEM == 16 && d->channels / d->groups % 4 == 0 &&
-           d->batch * d->out_height * d->out_width >= 4;
+           d->batch * d->out_height * d->out_width >= 4 && mct_fast_begin(0, workers).bytes >= MCT_FAST_LEAST;
 }
 
 /* An item has at least two chunks: its gradients are stored while the next one's first chunk is in use, and

@@ -44,6 +44,18 @@ UNLEARNING = (
 
 
 @dataclass(frozen=True)
+class TileChoice:
+    """A tile that the user wants for the kernel call of one node (``conv1``, ``conv1.weight_gradient``).
+
+    Rows of the result, and its columns or channels; 0 leaves one of them to the compiler.
+    """
+
+    layer: str
+    rows: int = 0
+    columns: int = 0
+
+
+@dataclass(frozen=True)
 class Options:
     """What the user asked for; with the model it determines every byte of a build."""
 
@@ -64,6 +76,8 @@ class Options:
     workers: int = 8
     #: spare bytes on either side of every buffer, a multiple of 16 (to detect stray writes)
     guard: int = 0
+    #: tiles in place of those the compiler chooses
+    tiles: tuple[TileChoice, ...] = ()
 
     def check(self) -> None:
         """Raise OptionError naming the first option with a value that cannot be."""
@@ -92,6 +106,14 @@ class Options:
             raise OptionError(f"workers is {self.workers}", "give 1 to 8")
         if self.guard < 0 or self.guard % 16:
             raise OptionError(f"guard is {self.guard} bytes", "give a multiple of 16")
+        for choice in self.tiles:
+            if choice.rows < 0 or choice.columns < 0 or not (choice.rows or choice.columns):
+                raise OptionError(
+                    f"tiles: '{choice.layer}' has {choice.rows} rows and {choice.columns} columns",
+                    "give numbers from 1 on, or 0 for one that the compiler is to choose",
+                )
+        if len({choice.layer for choice in self.tiles}) < len(self.tiles):
+            raise OptionError("tiles: a layer is named twice", "name it once")
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,30 @@ class TensorEntry:
 
 
 @dataclass(frozen=True)
+class TileEntry:
+    """How a kernel call goes through L1; with no rows it does not, and works from the large memory."""
+
+    rows: int
+    columns: int
+    #: bytes of L1 that it needs, and what they hold
+    l1: int
+    buffers: str
+    #: what goes round inside what, and what the workers share
+    order: str
+    #: cycles expected of the workers alone, of the DMA alone, of the whole call
+    compute: int
+    dma: int
+    cycles: int
+    #: whether the user chose it
+    asked: bool
+
+    @property
+    def bound(self) -> str:
+        """What the call waits for: ``compute`` or ``DMA``."""
+        return "DMA" if self.dma > self.compute else "compute"
+
+
+@dataclass(frozen=True)
 class CallEntry:
     """One kernel call of a Program."""
 
@@ -125,6 +171,8 @@ class CallEntry:
     #: rule by which dot products accumulate (numerics.md), or empty
     accumulation: str = ""
     macs: int = 0
+    #: None where the kernel has no choice of tiles
+    tile: TileEntry | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -15,6 +15,7 @@ import onnx
 from mcutrain.compiler.emit import data_image, emit, write_sources
 from mcutrain.compiler.onnx_io import ImportedModel, load_model
 from mcutrain.compiler.passes.memory import Plan, plan_memory
+from mcutrain.compiler.passes.tiling import choose_tiles
 from mcutrain.compiler.programs import build_programs
 from mcutrain.compiler.report import make_manifest
 from mcutrain.compiler.toolchain import build_firmware, check_link, find_compiler
@@ -49,7 +50,7 @@ def lower(
     Raises:
         ModelError, UnsupportedError: the model cannot be read or has something unknown.
         OptionError, TargetError: options that do not fit.
-        MemoryLimitError: the Programs do not fit the target.
+        MemoryLimitError: the Programs do not fit the target, or tiles that are asked for its L1.
     """
     say = progress or (lambda step: None)
     options.check()
@@ -61,6 +62,7 @@ def lower(
     graphs = build_programs(imported.graph, options)
     say("planning memory")
     plan = plan_memory(graphs, options, target.memory.size, target.memory.name)
+    plan = replace(plan, programs=choose_tiles(plan.programs, target, options))
     image = data_image(plan)
     if name is None:
         name = imported.graph.name if isinstance(model, onnx.ModelProto) else Path(model).stem

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mcutrain.compiler.emit import kernel_calls
 from mcutrain.compiler.passes.memory import VIEWS, Plan
+from mcutrain.compiler.passes.tiling import tile_entry
 from mcutrain.ir import Graph, Node, Placement, Program, Tensor
 from mcutrain.manifest import (
     CallEntry,
@@ -42,7 +43,7 @@ def make_manifest(name: str, forward: Graph, plan: Plan, image: bytes, options: 
             _tensor_entry(tensors[tensor], place, trained=tensor in trained)
             for tensor, place in plan.persistent.items()
         ),
-        programs=tuple(_program_entry(program) for program in plan.programs),
+        programs=tuple(_program_entry(program, options) for program in plan.programs),
         layers=tuple(describe_layers(forward, [p.graph for p in plan.programs], trained)),
         memory=plan.memory,
         data_size=plan.data_size,
@@ -112,7 +113,7 @@ def _tensor_entry(tensor: Tensor, place: Placement, *, trained: bool = False) ->
     )
 
 
-def _program_entry(program: Program) -> ProgramEntry:
+def _program_entry(program: Program, options: Options) -> ProgramEntry:
     graph = program.graph
     calls = [
         CallEntry(
@@ -123,6 +124,7 @@ def _program_entry(program: Program) -> ProgramEntry:
             outputs=call.node.outputs,
             accumulation=op_for(call.node.op).accumulation(call.node, call.kernel.dtype),
             macs=_macs(graph, call.node),
+            tile=tile_entry(call.node, call.kernel, options),
         )
         for call in kernel_calls(program)
     ]

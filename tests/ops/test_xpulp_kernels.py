@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,33 @@ KERNELS = [
     *("depthwise_forward", "depthwise_input_gradient", "depthwise_weight_gradient"),
     "strided_copy",
 ]
-#: A call begins with the kernel's number, its arguments follow, then the buffers.
+#: A call begins with the kernel's number, the bytes of L1 it may use, and room for the transfers it started
+#: and the bytes of L1 it wrote that are not its; its arguments follow, then the buffers.
 ARGUMENTS, BUFFERS = 16, 256
+#: Bytes before and behind what a kernel may use of L1.
+GUARD = 64
 #: Sizes in bytes that a call may have; the least that is enough travels.
 SIZES = [1 << exponent for exponent in range(11, 20)]
 
+#: What starts transfers: function, parameters, their names.
+TRANSFERS = [
+    ("mct_dma_in", "void *l1, const void *memory, uint32_t bytes", "l1, memory, bytes"),
+    ("mct_dma_out", "void *memory, const void *l1, uint32_t bytes", "memory, l1, bytes"),
+    (
+        "mct_dma_in_rows",
+        "void *l1, const void *memory, uint32_t rows, uint32_t row, uint32_t stride",
+        "l1, memory, rows, row, stride",
+    ),
+    (
+        "mct_dma_out_rows",
+        "void *memory, const void *l1, uint32_t rows, uint32_t row, uint32_t stride",
+        "memory, l1, rows, row, stride",
+    ),
+]
+WRAPPED = ["mct_l1", "mct_l1_size", *(name for name, _, _ in TRANSFERS)]
+
 MODEL = """
+#include "cluster.h"
 #include "mct_model.h"
 {includes}
 
@@ -54,13 +76,61 @@ const uint32_t mct_data_size = 16, mct_arena_size = {size};
 
 static const mct_kernel kernels[] = {{{names}}};
 
-static void dispatch(const void *args, uint32_t worker, uint32_t workers) {{
-    (void)args;
-    kernels[*(const uint32_t *)(const void *)mct_arena](mct_arena + {arguments}, worker, workers);
+/* The linker leads calls of f to __wrap_f, and of __real_f to f: kernels get a part of L1 between guards, and
+ * their transfers are counted. */
+enum {{ GUARD = {guard}, WRITTEN = 0xff }};
+static uint32_t usable, transfers;
+
+uint8_t *__real_mct_l1(void);
+uint32_t __real_mct_l1_size(void);
+{real}
+uint8_t *__wrap_mct_l1(void) {{
+    return __real_mct_l1() + GUARD;
 }}
 
-static const struct mct_call call[] = {{{{dispatch, 0}}}};
-const struct mct_program mct_programs[] = {{{{"call", call, 1}}}};
+uint32_t __wrap_mct_l1_size(void) {{
+    return usable;
+}}
+
+static void count(void) {{
+    __atomic_fetch_add(&transfers, 1, __ATOMIC_SEQ_CST);
+}}
+{wrapped}
+static uint32_t *head(void) {{
+    return (uint32_t *)(void *)mct_arena;
+}}
+
+static void prepare(const void *args, uint32_t worker, uint32_t workers) {{
+    uint32_t all = __real_mct_l1_size();
+    (void)args, (void)workers;
+    if (worker)
+        return;
+    usable = head()[1] && head()[1] < all - 2 * GUARD ? head()[1] : all - 2 * GUARD;
+    transfers = 0;
+    memset(__real_mct_l1(), WRITTEN, all);
+}}
+
+static void dispatch(const void *args, uint32_t worker, uint32_t workers) {{
+    (void)args;
+    kernels[head()[0]](mct_arena + {arguments}, worker, workers);
+}}
+
+static void check(const void *args, uint32_t worker, uint32_t workers) {{
+    const uint8_t *l1 = __real_mct_l1();
+    uint32_t all = __real_mct_l1_size(), stray = 0;
+    (void)args, (void)workers;
+    if (worker)
+        return;
+    for (uint32_t i = 0; i < GUARD; i++)
+        stray += l1[i] != WRITTEN;
+    for (uint32_t i = GUARD + usable; i < all; i++)
+        stray += l1[i] != WRITTEN;
+    head()[2] = transfers;
+    head()[3] = stray;
+}}
+
+static const struct mct_call call[] = {{{{prepare, 0}}, {{dispatch, 0}}, {{check, 0}}}};
+const struct mct_program mct_programs[] = {{{{"call", call, 3}}}};
 const uint32_t mct_program_count = 1;
 const uint8_t mct_build_id[32] = {{0xab}};
 const uint32_t mct_workers = 8;
@@ -74,8 +144,20 @@ class Remote:
         names = ", ".join(f"mct_{stem}_f16" for stem in KERNELS)
         includes = "\n".join(f'#include "{stem}.h"' for stem in KERNELS)
         (project / "model.c").write_text(
-            MODEL.format(includes=includes, names=names, size=SIZES[-1], arguments=ARGUMENTS)
+            MODEL.format(
+                includes=includes,
+                names=names,
+                size=SIZES[-1],
+                arguments=ARGUMENTS,
+                guard=GUARD,
+                real="".join(f"void __real_{name}({parameters});\n" for name, parameters, _ in TRANSFERS),
+                wrapped="".join(
+                    f"void __wrap_{name}({parameters}) {{\n    count();\n    __real_{name}({values});\n}}\n"
+                    for name, parameters, values in TRANSFERS
+                ),
+            )
         )
+        target = replace(target, link_flags=(*target.link_flags, *(f"-Wl,--wrap={name}" for name in WRAPPED)))
         (project / "weights.S").touch()
         self.target = target
         self.firmware = build_firmware(
@@ -87,6 +169,8 @@ class Remote:
         )
         self.base = self.firmware.elf.symbol("mct_arena")
         self.sessions: dict[int, Session] = {}
+        #: bytes of L1 that calls may use, 0 for all; transfers that the last one started
+        self.l1 = self.transfers = 0
 
     def close(self) -> None:
         for session in self.sessions.values():
@@ -107,7 +191,7 @@ class Remote:
             end = -(-(end + len(buffer.memory)) // 16) * 16
         size = next(size for size in SIZES if size >= end)
         image = np.zeros(size, np.uint8)
-        image[:4] = np.frombuffer(struct.pack("<I", KERNELS.index(call.kernel)), np.uint8)
+        image[:8] = np.frombuffer(struct.pack("<II", KERNELS.index(call.kernel), self.l1), np.uint8)
         arguments = layout(call.kernel)()
         for name, value in call.fields.items():
             if isinstance(value, Pointer):
@@ -125,6 +209,8 @@ class Remote:
         tensor = f"call{size}"
         session = self.session(workers)
         back = session.run("call", {tensor: image.view(np.int32)}, (tensor,))[tensor].view(np.uint8)
+        self.transfers, stray = struct.unpack("<II", back[8:16].tobytes())
+        assert stray == 0, f"{call.kernel} wrote {stray} bytes outside its part of L1"
         for name, buffer in buffers.items():
             first = offsets[name] - buffer.first
             buffer.memory[:] = back[first : first + len(buffer.memory)]
@@ -143,7 +229,7 @@ def manifest() -> Manifest:
         name="kernels",
         options=Options(),
         tensors=tuple(TensorEntry(f"call{n}", "i32", (n // 4,), "state", "arena", 0, n) for n in SIZES),
-        programs=(ProgramEntry("call", (), (), (entry,)),),
+        programs=(ProgramEntry("call", (), (), (entry, entry, entry)),),
         layers=(),
         memory=MemoryEntry(0, 0, 0, 0, 0, 0, 0),
         data_size=16,

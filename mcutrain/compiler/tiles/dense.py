@@ -1,0 +1,166 @@
+"""Matrix products: kernels/tiled/dense.c and dense_weight_gradient.c."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mcutrain.compiler.tiles.base import (
+    BARRIER,
+    CALL,
+    DMA_ASK,
+    SHARED,
+    Shape,
+    Tiling,
+    ceil_div,
+    held,
+    parts,
+    round_up,
+    sharing,
+    taken,
+    transfer,
+)
+
+#: Workers the kernels make room for; rows of a block.
+_WORKERS, _ROWS = 8, 4
+#: Elements of a row of weights that come at a time when there are few rows.
+_CHUNK_DEPTH = 256
+#: Columns and depth of a piece of the accumulators.
+_ACROSS, _ALONG = 4, 64
+_PIECE = _ACROSS * _ALONG * 4
+#: Cycles of a worker for 16 products of pairs, a block of 4 by 4 results, a block of rows; four products of a
+#: lone row; a block of the gradient.
+_LOADS, _DOTS = 8, 16
+_PER_BLOCK, _PER_ROWS, _PER_FOUR, _PER_SUMS = 70, 120, 10, 95
+
+
+def _pair(workers: int) -> float:
+    return max(_LOADS + _DOTS, sharing(workers) * _DOTS * 1.03)
+
+
+class DenseFamily:
+    """``dense``: the rows of w, and y's columns, in tiles; with few rows of x nothing is to choose."""
+
+    def takes(self, shape: Shape) -> bool:
+        return shape.item == 2 and shape["depth"] % 2 == 0 and shape["depth"] <= 2048
+
+    def candidates(self, shape: Shape) -> Iterator[tuple[int, int]]:
+        if shape["rows"] < _ROWS:
+            yield shape["rows"], shape["columns"]
+            return
+        for columns in parts(shape["columns"], 8):
+            yield shape["rows"], min(columns, shape["columns"])
+
+    def tiling(self, shape: Shape, rows: int, columns: int, workers: int) -> Tiling:
+        s = shape
+        if s["rows"] < _ROWS:
+            return _few_rows(s, workers)
+        columns = min(columns, s["columns"])
+        row = s["depth"] * 2
+        column = row + 4 + _WORKERS * 2 * _ROWS * 2
+        others = _WORKERS * 2 * taken(_ROWS * row) + (2 + 2 * _WORKERS) * 16
+        compute, dma, cycles = _many_rows(s, columns, workers)
+        count = ceil_div(s["columns"], columns)
+        return Tiling(
+            rows=s["rows"],
+            columns=columns,
+            l1=SHARED + taken(others + max(8, min(round_up(columns, 8), s["columns"])) * column),
+            buffers=", ".join(
+                (
+                    held("weights", 1, columns * row),
+                    held("x", 2 * _WORKERS, _ROWS * row),
+                    held("y", 2 * _WORKERS, _ROWS * columns * 2),
+                )
+            ),
+            order=f"{s['batch'] * count} tiles of columns, fours of rows in each; workers share rows",
+            compute=compute,
+            dma=dma,
+            cycles=cycles,
+        )
+
+
+def _many_rows(s: Shape, columns: int, workers: int) -> tuple[int, int, int]:
+    compute = dma = total = 0.0
+    row = s["depth"] * 2
+    blocks = ceil_div(s["rows"], _ROWS)
+    most = ceil_div(blocks, workers)
+    for first in range(0, s["columns"], columns):
+        here = min(columns, s["columns"] - first)
+        weights = transfer(here * row)
+        each = ceil_div(here, 4) * (s["depth"] / 2 * _pair(workers) + _PER_BLOCK) + _PER_ROWS + 3 * DMA_ASK
+        moved = blocks * _ROWS * (row + here * 2)
+        compute += most * each
+        dma += weights + moved / 8
+        total += (
+            weights
+            + max(most * each, moved / 8)
+            + transfer(workers * _ROWS * row)
+            + transfer(8 * here * workers)
+        )
+        total += 2 * BARRIER
+    n = s["batch"]
+    return round(compute * n), round(dma * n), round(total * n + CALL)
+
+
+def _few_rows(s: Shape, workers: int) -> Tiling:
+    chunk = min(s["depth"], _CHUNK_DEPTH)
+    x, w = s["rows"] * s["depth"] * 2, 4 * chunk * 2
+    fours = ceil_div(s["columns"], 4)
+    most = ceil_div(fours, workers)
+    each = s["rows"] * (s["depth"] / 2 * _PER_FOUR + 60) + ceil_div(s["depth"], chunk) * (DMA_ASK + 60)
+    moved = s["columns"] * s["depth"] * 2
+    compute, dma = most * each, transfer(x) + moved / 8 + fours * 20
+    total = transfer(x) + transfer(w * min(workers, fours)) + max(most * each, dma) + CALL
+    n = s["batch"]
+    return Tiling(
+        rows=s["rows"],
+        columns=s["columns"],
+        l1=SHARED + taken(x) + _WORKERS * 2 * w,
+        buffers=", ".join((held("x", 1, x), held("weights", 2 * _WORKERS, w))),
+        order=f"{n * fours} blocks of four columns; workers share them",
+        compute=round(compute * n),
+        dma=round(dma * n),
+        cycles=round(total * n),
+    )
+
+
+class DenseWeightGradientFamily:
+    """``dense_weight_gradient``: the rows of x and dy in tiles."""
+
+    def takes(self, shape: Shape) -> bool:
+        return shape.item == 2 and shape["depth"] % 4 == 0 and shape["columns"] % _ACROSS == 0
+
+    def candidates(self, shape: Shape) -> Iterator[tuple[int, int]]:
+        for rows in parts(shape["rows"], 2):
+            yield rows, shape["columns"]
+
+    def tiling(self, shape: Shape, rows: int, columns: int, workers: int) -> Tiling:
+        s = shape
+        rows = round_up(min(rows, s["rows"]), 2)
+        x, dy = rows * s["depth"] * 2, rows * s["columns"] * 2
+        tiles = ceil_div(s["rows"], rows)
+        along = min(s["depth"], _ALONG)
+        items = s["columns"] // _ACROSS * ceil_div(s["depth"], along)
+        most = ceil_div(items, workers)
+        compute = dma = total = 0.0
+        for first in range(0, s["rows"], rows):
+            here = round_up(min(rows, s["rows"] - first), 2)
+            load = transfer(here * (s["depth"] + s["columns"]) * 2, 2 * workers)
+            turning = here / 2 * ceil_div((s["depth"] + s["columns"]) // 2, workers) * 7 / 1.0
+            each = along // 4 * (here / 2 * _pair(workers) + _PER_SUMS) + 4 * DMA_ASK + transfer(2 * _PIECE)
+            moved = items * _ACROSS * along * 8
+            compute += turning + most * each
+            dma += load + moved / 8
+            total += (
+                load + turning + max(most * each, moved / 8) + 2 * transfer(_PIECE * workers) + 2 * BARRIER
+            )
+        n = s["batch"]
+        return Tiling(
+            rows=rows,
+            columns=s["columns"],
+            l1=SHARED + _WORKERS * 2 * _PIECE + 32 + x + dy,
+            buffers=", ".join((held("x", 1, x), held("dy", 1, dy), held("sums", 2 * _WORKERS, _PIECE))),
+            order=f"{n * tiles} tiles of rows, {items} pieces of sums in each; workers share pieces",
+            compute=round(compute * n),
+            dma=round(dma * n),
+            cycles=round(total * n + CALL),
+        )
