@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from arena import check_guards
 from networks import NETWORKS
+from onnx_models import model, node, normal
 
 import mcutrain
 from mcutrain import data
@@ -21,7 +22,7 @@ from mcutrain.manifest import UNLEARNING, Options, Precision
 QEMU = pytest.param("qemu", marks=pytest.mark.qemu)
 PRECISIONS = ["fp32", "mixed"]
 WORKERS = {"native": (1, 3, 8), "qemu": (8,)}
-METHODS = tuple(method for method in UNLEARNING if method not in ("rollback", "analytic-head"))
+METHODS = tuple(method for method in UNLEARNING if method != "rollback")
 #: networks that take one sample at a time, and their kinds of targets
 SINGLE = ["residual", "separable"]
 
@@ -60,6 +61,7 @@ def sample_inputs(build: Build, seed: int = 3) -> dict[str, Array]:
         "retention": np.float32([10, 4, 0.3]),
         "mask_rule": np.float32([0, 0.02]),
         "threshold": np.float32([0.03]),
+        "head_ridge": np.float32([500]),
     }
     target = manifest.tensor(step.inputs[1])
     if target.dtype == "i32":
@@ -120,6 +122,12 @@ def test_small_networks(network: str, part: bool, precision: Precision, target: 
                 both("masked_apply")
             both("prune")
             both("shrink")
+            scale = {"head.scale": np.float32([20, 0.25])}
+            session.executor.write(scale)
+            reference.executor.write(scale)
+            for program in ("head_features", "gram_learn", "gram_learn", "gram_forget", "head_solve"):
+                both(program)
+            assert reference.executor.read(["solved"])["solved"][0] == 1
     assert check_guards(build, inputs) > 1000
 
 
@@ -164,16 +172,16 @@ def test_importance_is_the_sum_of_squared_gradients(network: str, precision: Pre
 
 @pytest.mark.data
 @pytest.mark.parametrize("target", ["native", QEMU])
-@pytest.mark.parametrize("model", ["dscnn_kws", "resnet8_ic"])
-def test_a_real_model(mlperf_tiny: Path, model: str, target: str) -> None:
+@pytest.mark.parametrize("name", ["dscnn_kws", "resnet8_ic"])
+def test_a_real_model(mlperf_tiny: Path, name: str, target: str) -> None:
     build = mcutrain.compile(
-        mlperf_tiny / f"{model}.onnx",
+        mlperf_tiny / f"{name}.onnx",
         target=target,
         precision="mixed",
         loss="cross-entropy",
         unlearn="ssd,gradient",
     )
-    file = {"dscnn_kws": "kws01.npz", "resnet8_ic": "cifar10_subset.npz"}[model]
+    file = {"dscnn_kws": "kws01.npz", "resnet8_ic": "cifar10_subset.npz"}[name]
     x, y = data.load(mlperf_tiny / file).part("train", data.ModelShape.of(build.manifest))
     inputs = sample_inputs(build)
     entry = build.manifest.tensor(build.manifest.program("infer").inputs[0])
@@ -203,3 +211,25 @@ def test_what_cannot_be_unlearned_is_refused() -> None:
         lower(make(), Options(unlearn=("ssd",)))
     with pytest.raises(OptionError, match="single samples, the model takes 3"):
         lower(make(), Options(loss="mse", unlearn=("ssd",)))
+
+
+def test_the_analytic_head_needs_a_dense_layer_at_the_end() -> None:
+    ends = [node("Conv", "x w b", "a"), node("Relu", "a", "y")]
+    network = model([1, 2, 4, 4], ends, {"w": normal(3, 2, 4, 4), "b": normal(3)})
+    with pytest.raises(OptionError, match="ends in a dense layer with weights of its own, not in"):
+        lower(network, Options(loss="mse", unlearn=("analytic-head",)))
+    ends = [node("Gemm", "x w b", "a", transB=1), node("Sigmoid", "a", "y")]
+    network = model([1, 5], ends, {"w": normal(3, 5), "b": normal(3)})
+    with pytest.raises(OptionError, match="not in Sigmoid"):
+        lower(network, Options(loss="mse", unlearn=("analytic-head",)))
+
+
+def test_a_linear_model_is_all_head() -> None:
+    network = model([1, 5], [node("Gemm", "x w b", "y", transB=1)], {"w": normal(3, 5), "b": normal(3)})
+    build = mcutrain.compile(network, loss="cross-entropy", unlearn="analytic-head")
+    inputs = {"input": normal(1, 5), "label": np.int32([1]), "head_ridge": np.float32([1])}
+    with build.session() as session, build.reference() as reference:
+        for both in (session, reference):
+            both.executor.write({"head.scale": np.float32([30, 0])})
+        for program in ("head_features", "gram_learn", "head_solve"):
+            compare(session.executor, reference.executor, build, program, inputs)

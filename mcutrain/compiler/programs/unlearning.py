@@ -9,6 +9,8 @@ method                     Programs
 ``gradient``               unlearn_step, importance
 ``gradient+projection``    those of gradient, hold_gradient, project_gradient
 ``gradient+mask``          those of gradient, select_mask, masked_apply
+``analytic-head``          head_features, gram_learn, gram_forget, head_solve, see
+                           :mod:`mcutrain.compiler.programs.head`
 ``rollback``               none: it trains again
 =========================  ======================================================================
 
@@ -38,6 +40,7 @@ from dataclasses import replace
 
 from mcutrain.compiler.autodiff import append
 from mcutrain.compiler.programs import training
+from mcutrain.compiler.programs.head import head_programs
 from mcutrain.errors import OptionError
 from mcutrain.ir import DType, Graph, Tensor, prune, verify
 from mcutrain.manifest import Options
@@ -77,6 +80,8 @@ def on_state(
         programs += [_select_mask(parameters), _masked_apply(lowered["apply"], parameters)]
     if "sparse-finetune" in methods:
         programs += [_shrink(parameters), _prune(parameters)]
+    if "analytic-head" in methods:
+        programs += head_programs(graph, lowered["infer"], options.loss)
     for program in programs:
         verify(program)
     return programs

@@ -1,0 +1,83 @@
+"""What importances cost on GVSoC's pulp-open: cycles against a training step, and memory.
+
+    python benchmarks/importance.py [--models …]
+
+A training step is Program `train_step`; with the step of the optimizer also `zero_gradients` and `apply`.
+Every tensor that `importance` leaves behind is compared with NumPy bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from common import LOSSES, model, samples, table
+
+import mcutrain
+from mcutrain import simulators
+from mcutrain.device.profile import run_counted
+from mcutrain.device.session import Session
+from mcutrain.executor import same_bits
+
+PROGRAMS = ("zero_gradients", "train_step", "importance", "apply", "store_importance", "dampen")
+SETTINGS = {
+    "hyper": np.float32([1e-6, 0, 0, 1]),
+    "importance_factor": np.float32([1]),
+    "dampening": np.float32([0.5, 1, 1]),
+}
+
+
+def planned(name: str, *methods: str) -> int:
+    """Bytes of data and arena for GVSoC in mixed precision."""
+    manifest = mcutrain.compile(
+        model(name), target="gvsoc", precision="mixed", loss=LOSSES[name], unlearn=methods
+    ).manifest
+    return manifest.data_size + manifest.arena_size
+
+
+def cycles(name: str) -> dict[str, int]:
+    """Cycles of each Program on eight cores, warm."""
+    build = mcutrain.compile(model(name), target="gvsoc", precision="mixed", loss=LOSSES[name], unlearn="ssd")
+    data = samples(name)
+    entry = build.manifest.tensor(build.manifest.program("infer").inputs[0])
+    inputs = {
+        entry.name: data["x_train"][:1].astype(np.float16).reshape(entry.shape),
+        "label": data["y_train"][:1].astype(np.int32),
+        **SETTINGS,
+    }
+    found: dict[str, int] = {}
+    names = [f"{t.name}.gradient" for t in build.manifest.trained()]
+    simulator = simulators.start(build.target, build.firmware_path)
+    with Session(simulator, build.manifest, silence=120.0) as device, build.reference() as reference:
+        for program in ("train_step", *PROGRAMS):
+            given = {n: inputs[n] for n in build.manifest.program(program).inputs}
+            found[program] = run_counted(device, program, given, each_call=False).duration
+            reference.executor.run(program, given)
+            if program == "importance":
+                want, got = reference.executor.read(names), device.read(names)
+                assert all(same_bits(got[n], want[n]) for n in names), "importance has other bits than NumPy"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["resnet8", "dscnn"])
+    args = parser.parse_args()
+    rows = []
+    for name in args.models:
+        found = cycles(name)
+        step = found["zero_gradients"] + found["train_step"] + found["apply"]
+        rows.append(
+            [
+                name,
+                *(f"{found[program]:,}" for program in PROGRAMS),
+                f"{found['importance'] / found['train_step']:.3f}",
+                f"{found['importance'] / step:.3f}",
+                f"{planned(name, 'ssd') - planned(name):,}",
+            ]
+        )
+    table(["model", *PROGRAMS, "against train_step", "against a whole step", "extra bytes of ssd"], rows)
+
+
+if __name__ == "__main__":
+    main()
