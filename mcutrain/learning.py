@@ -6,7 +6,7 @@ give: the loops here decide what runs in which order, the Executor computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
 from types import TracebackType
@@ -129,7 +129,7 @@ class Learner:
         samples = self._samples(x)
         results = []
         for i in range(0, len(samples), self.rows):
-            rows = {self._input.name: self._rows_of(samples, i, self._input.name)}
+            rows = {self._input.name: self.rows_of(samples, i, self._input.name)}
             got = self.executor.run("infer", rows, [self._output.name])
             results.append(self._unbatched(got[self._output.name]))
             if on_sample:
@@ -153,8 +153,8 @@ class Learner:
         total, hits = 0.0, 0
         program = self.manifest.program("evaluate")
         for i in range(0, len(samples), self.rows):
-            rows = self._rows_of(targets, i, program.inputs[1])
-            inputs = {self._input.name: self._rows_of(samples, i, self._input.name), program.inputs[1]: rows}
+            rows = self.rows_of(targets, i, program.inputs[1])
+            inputs = {self._input.name: self.rows_of(samples, i, self._input.name), program.inputs[1]: rows}
             got = self.executor.run("evaluate", inputs, ["loss", self._output.name])
             total += float(got["loss"][0]) * self.rows
             if classify:
@@ -198,11 +198,20 @@ class Learner:
         shuffle: bool = True,
         validation: tuple[Array | Samples, Array | Samples] | None = None,
         on_event: Callable[[Event], None] | None = None,
+        exclude: Collection[int] = (),
+        span: tuple[int, int | None] = (0, None),
     ) -> Training:
         """Stochastic gradient descent over ``epochs`` passes.
 
         ``batch`` samples make one optimizer step (their mean gradient); the
         last batch of an epoch may be smaller.  ``seed`` fixes the order.
+
+        Samples (device batches) whose numbers are in ``exclude`` are left out of
+        their places in that order: no other one changes its batch, a batch is the
+        mean over those that remain in it, and one of which none remains is no
+        step.  ``span`` limits training to the optimizer steps ``[first, last)``,
+        counted over all epochs as if nothing were left out.
+
         Raises DataError and OptionError before the device is touched, and
         DivergedError after the last good weights were put back.
         """
@@ -215,21 +224,33 @@ class Learner:
         losses: list[float] = []
         count = len(samples) // self.rows
         steps = -(-count // batch)
+        left_out = np.zeros(count, bool)
+        left_out[list(exclude)] = True
         for epoch in range(epochs):
             order = rng.permutation(count) if shuffle else np.arange(count)
+            if (epoch + 1) * steps <= span[0]:
+                continue
             ratios: dict[str, float] = {}
-            total = 0.0
+            total, trained = 0.0, 0
+            state = Applied(1.0, 0)
             for step in range(steps):
                 chosen = order[step * batch : (step + 1) * batch]
+                chosen = chosen[~left_out[chosen]]
+                number = epoch * steps + step
+                if number < span[0] or not len(chosen):
+                    continue
+                if span[1] is not None and number >= span[1]:
+                    return Training(tuple(history), tuple(losses))
                 if self.manifest.options.immediate:
                     loss, state = self._step(samples, targets, int(chosen[0]), lr, weight_decay)
                 else:
                     loss = self.accumulate(samples, targets, chosen)
-                    if step == 0:
+                    if not ratios:
                         ratios = self._ratios(len(chosen))
                     state = self.apply(lr, len(chosen), momentum, weight_decay)
                 losses.append(loss)
                 total += loss * len(chosen)
+                trained += len(chosen)
                 reason = watch.diverged(loss, state.loss_scale, state.skipped)
                 if reason:
                     self.executor.write(good)
@@ -246,10 +267,10 @@ class Learner:
             event = EpochEvent(
                 epoch + 1,
                 epochs,
-                total / max(count, 1),
+                total / max(trained, 1),
                 ratios,
-                state.skipped if steps else 0,
-                state.loss_scale if steps else 1.0,
+                state.skipped,
+                state.loss_scale,
                 checked,
             )
             history.append(event)
@@ -358,8 +379,8 @@ class Learner:
         for number in indices:
             row = int(number) * self.rows
             inputs = {
-                self._input.name: self._rows_of(samples, row, self._input.name),
-                target: self._rows_of(targets, row, target),
+                self._input.name: self.rows_of(samples, row, self._input.name),
+                target: self.rows_of(targets, row, target),
             }
             inputs.update(extra(int(number)) if extra else {})
             total += float(self.executor.run(program, inputs, ["loss"], calls)["loss"][0])
@@ -400,8 +421,8 @@ class Learner:
         """An immediate step on one device batch: its loss and the state of the loss scaling."""
         program, row = self.manifest.program("train_step"), index * self.rows
         inputs = {
-            self._input.name: self._rows_of(samples, row, self._input.name),
-            program.inputs[1]: self._rows_of(targets, row, program.inputs[1]),
+            self._input.name: self.rows_of(samples, row, self._input.name),
+            program.inputs[1]: self.rows_of(targets, row, program.inputs[1]),
             "hyper": np.array([lr, 0.0, weight_decay, 1.0], np.float32),
         }
         got = self.executor.run("train_step", inputs, ["loss", *_COUNTERS])
@@ -450,7 +471,7 @@ class Learner:
             return check_targets(y, len(samples), self._output.shape[1:])
         return check_labels(y, len(samples), self.classes)
 
-    def _rows_of(self, array: Array | Samples, start: int, tensor: str) -> Array:
+    def rows_of(self, array: Array | Samples, start: int, tensor: str) -> Array:
         """One device batch from row ``start`` in an input tensor's type; raises DataError on overflow."""
         entry = self.manifest.tensor(tensor)
         rows = array[start : start + self.rows]

@@ -1,0 +1,203 @@
+"""The run log as it lies in a device's store, and its copy on this computer.
+
+The device is the authority; the copy is for people and for offline work, and
+whenever both are at hand they are compared.  Entries of the store::
+
+    salt            random bytes that go into every sample's hash
+    run/N           a RunRecord: options, seed and sample hashes of training run N
+    state           the exact state of now (it is also what a device starts with)
+    snapshot/N      the exact state before run N
+    forgotten       Forgotten samples
+    requests        RequestRecords: a journal of what was asked and what came of it
+    before          SHA-256 of the weights before a request, computed by the device
+    certificate     the text of the last certificate
+    budget          bytes that snapshots may take
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcutrain.data import Samples
+from mcutrain.errors import DataError, StoreError
+from mcutrain.executor import Array
+from mcutrain.learning import Learner
+from mcutrain.runrecords import (
+    Forgotten,
+    RequestRecord,
+    RunRecord,
+    decode_all,
+    sample_hashes,
+)
+from mcutrain.store import Store
+
+RUN, SNAPSHOT = "run/", "snapshot/"
+
+
+class Pool:
+    """Samples at hand, found by their salted hashes."""
+
+    def __init__(self, log: LogStore, x: Array | Samples, y: Array | Samples) -> None:
+        self._samples, self._targets = log.learner.training_set(x, y)
+        hashes = log.sample_hashes(self._samples, self._targets)
+        self._rows = {sample: row for row, sample in reversed(list(enumerate(hashes)))}
+
+    def take(self, run: RunRecord, exclude: Collection[int]) -> tuple[Array, Array]:
+        """Samples and targets of a run, in its order; those in ``exclude`` are stand-ins.
+
+        Raises:
+            DataError: one that is not excluded is not at hand.
+        """
+        left_out = set(exclude)
+        missing = [s for i, s in enumerate(run.hashes) if i not in left_out and s not in self._rows]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(run.hashes)} samples of run '{run.name}' are not in the data",
+                "give all the data that was trained, exactly as it was",
+            )
+        rows = np.array([self._rows.get(sample, 0) for sample in run.hashes], np.int64)
+        return self._samples[rows], self._targets[rows]
+
+
+class LogStore:
+    """Reads, writes and queries a log; :class:`mcutrain.runlog.RunLog` adds what is done with it."""
+
+    def __init__(self, learner: Learner, store: Store, copy: Path) -> None:
+        self.learner = learner
+        self.store = store
+        self.manifest = learner.manifest
+        self._copy = copy
+        self._read()
+        self._compare()
+
+    # ---- samples
+
+    def sample_hashes(self, x: Array | Samples, y: Array | Samples) -> list[bytes]:
+        """Salted hash of each sample with its label; raises DataError."""
+        return sample_hashes(self.learner, self.salt, x, y)
+
+    def runs_with(self, sample: bytes) -> list[RunRecord]:
+        """The runs whose training saw a sample, forgotten since or not."""
+        return [run for run in self.runs if run.trained and sample in run.hashes]
+
+    def contains(self, sample: bytes) -> bool:
+        """Whether a sample was ever trained."""
+        return any(sample in run.hashes for run in self.runs if run.trained)
+
+    def left_out(self, sample: bytes, run: int) -> bool:
+        """Whether a sample has been forgotten out of a run."""
+        return self._through.get(sample, 0) >= run
+
+    def forgotten(self, sample: bytes) -> bool:
+        """Whether a sample was forgotten, and not learned again since."""
+        through = self._through.get(sample, 0)
+        return through > 0 and all(run.number <= through for run in self.runs_with(sample))
+
+    def held(self, samples: Iterable[bytes]) -> list[bytes]:
+        """Those of ``samples`` that the model still holds, each once, in their order.
+
+        Raises:
+            DataError: one was never trained.
+        """
+        unique = list(dict.fromkeys(samples))
+        unseen = [sample for sample in unique if not self.contains(sample)]
+        if unseen:
+            raise DataError(
+                f"{len(unseen)} of {len(unique)} samples were never trained in a logged run"
+                f" (the first has hash {unseen[0].hex()[:16]}…)",
+                "name samples of the training data exactly as they were trained, label included",
+            )
+        return [sample for sample in unique if not self.forgotten(sample)]
+
+    def excluded(self, run: RunRecord) -> list[int]:
+        """Numbers of a run's samples that have been forgotten."""
+        return [i for i, sample in enumerate(run.hashes) if self.left_out(sample, run.number)]
+
+    def pool(self, x: Array | Samples, y: Array | Samples) -> Pool:
+        """Samples at hand, to be found by their hashes; raises DataError."""
+        return Pool(self, x, y)
+
+    # ---- store and copy
+
+    def _read(self) -> None:
+        store = self.store
+        facts = store.facts()
+        if facts.foreign:
+            raise StoreError(
+                "the store holds the log of another build", "use that build, or remove its state folder"
+            )
+        entries = store.entries()
+        self.sequence = facts.sequence
+        self.salt = store.read("salt") if "salt" in entries else secrets.token_bytes(16)
+        try:
+            numbers = sorted(int(name[len(RUN) :]) for name in entries if name.startswith(RUN))
+            self.runs = [RunRecord.decode(store.read(f"{RUN}{number}")) for number in numbers]
+            forgotten = store.read("forgotten") if "forgotten" in entries else b""
+            self._forgotten = decode_all(Forgotten, forgotten)
+            requests = store.read("requests") if "requests" in entries else b""
+            self.requests = decode_all(RequestRecord, requests)
+        except ValueError as error:
+            raise StoreError(
+                f"the run log cannot be read: {error}", "it was written by another version"
+            ) from None
+        self._index()
+
+    def _index(self) -> None:
+        self._through: dict[bytes, int] = {}
+        for entry in self._forgotten:
+            sample = bytes.fromhex(entry.hash)
+            self._through[sample] = max(entry.through, self._through.get(sample, 0))
+
+    def _commit(self, purge: bool = False) -> None:
+        self.sequence = self.store.commit(purge)
+        self._write_copy()
+
+    def _contents(self) -> dict[str, Any]:
+        runs = [{**asdict(run), "hashes": [sample.hex() for sample in run.hashes]} for run in self.runs]
+        return {
+            "salt": self.salt.hex(),
+            "runs": runs,
+            "forgotten": [asdict(entry) for entry in self._forgotten],
+            "requests": [asdict(request) for request in self.requests],
+        }
+
+    def _write_copy(self) -> None:
+        text = json.dumps({"sequence": self.sequence, **self._contents()}, indent=1)
+        try:
+            self._copy.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self._copy.parent, delete=False) as file:
+                file.write(text + "\n")
+            os.replace(file.name, self._copy)
+        except OSError as error:
+            raise StoreError(f"cannot write {self._copy}: {error.strerror}", "make room there") from None
+
+    def _compare(self) -> None:
+        """The copy must be the store's of the same moment, or an older one."""
+        try:
+            copy = json.loads(self._copy.read_text("utf-8"))
+            sequence = int(copy.pop("sequence"))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise StoreError(
+                f"{self._copy} is damaged: {error}", "remove it: the device has the log"
+            ) from None
+        if sequence > self.sequence:
+            raise StoreError(
+                f"the store is older than its copy {self._copy} ({self.sequence} against {sequence} commits)",
+                "connect the right device; if this is the one, it was set back: remove the copy to go on",
+            )
+        if sequence == self.sequence and copy != self._contents():
+            raise StoreError(
+                f"the log of the device and its copy {self._copy} differ",
+                "the copy was changed: remove it, the device has the log",
+            )

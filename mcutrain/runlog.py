@@ -1,0 +1,423 @@
+"""The run log of a device: what it was trained on, which states it can go back to, what it forgot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcutrain.compiler.programs.training import INITIAL_LOSS_SCALE
+from mcutrain.data import Samples
+from mcutrain.errors import DataError, DivergedError, McutrainError, OptionError, StoreError
+from mcutrain.executor import Array
+from mcutrain.interrupt import between_steps
+from mcutrain.learning import Event, Learner, StepEvent, Training
+from mcutrain.logstore import RUN, SNAPSHOT, LogStore
+from mcutrain.runrecords import (
+    Forgotten,
+    RequestRecord,
+    RunRecord,
+    encode_all,
+    state_names,
+    thinned,
+    weight_names,
+)
+from mcutrain.store import HostStore, Store
+
+if TYPE_CHECKING:
+    from mcutrain.build import Build
+
+#: Share of a store that snapshots may take when no budget is given: a request writes new ones beside the old.
+_BUDGET_SHARE = 3
+#: What the optimizer keeps beside momentum.
+_OPTIMIZER = ("loss_scale", "overflow", "good_steps", "skipped_steps")
+
+
+class RunLog(LogStore):
+    """The log of one device; open it with :meth:`open`.
+
+    Raises:
+        StoreError: there is no store, it is another build's, or it and its copy disagree.
+    """
+
+    def __init__(self, learner: Learner, store: Store, copy: Path) -> None:
+        #: what was found unfinished and put in order when the log was opened, in words
+        self.messages: list[str] = []
+        #: the request under way
+        self.pending: RequestRecord | None = None
+        super().__init__(learner, store, copy)
+        self._recover()
+
+    @classmethod
+    def open(cls, build: Build, learner: Learner) -> RunLog:
+        """The log of the device that ``learner`` drives, which needs ``store=True`` at its start.
+
+        What a power failure left unfinished is put in order first.
+        """
+        store = learner.store
+        if store is None or not store.facts().size:
+            raise StoreError(
+                "this device has no persistent store", "open the session with store=True, or use --run"
+            )
+        if learner.rows != 1:
+            raise OptionError(
+                f"the model takes {learner.rows} samples at a time, which cannot be forgotten one by one",
+                "export it with batch size 1",
+            )
+        name = "reference.json" if isinstance(store, HostStore) else "log.json"
+        return cls(learner, store, build.state_folder / name)
+
+    # ---- state
+
+    @property
+    def weights(self) -> list[str]:
+        """Names of the tensors whose hash identifies a model."""
+        return weight_names(self.manifest)
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the trained parameters as they are now, computed where they are; hexadecimal."""
+        return self.store.hash(self.weights).hex()
+
+    def snapshots(self) -> list[int]:
+        """Numbers of the runs before which a snapshot was kept, ascending."""
+        names = self.store.entries()
+        return sorted(int(name[len(SNAPSHOT) :]) for name in names if name.startswith(SNAPSHOT))
+
+    def snapshot_size(self) -> int:
+        """Bytes that one snapshot takes in the store."""
+        names = state_names(self.manifest)
+        size = 4 + sum(12 + self.manifest.tensor(name).nbytes for name in names)
+        block = self.store.facts().block
+        return -(-size // block) * block
+
+    def restore(self) -> None:
+        """Make the device what its store says it is, the optimizer as at the start of a run."""
+        if "state" in self.store.entries():
+            self.reset_optimizer()
+            self.store.restore("state")
+
+    def reset_optimizer(self) -> None:
+        """Momentum, loss scale and its counters as they are at power-up."""
+        mixed = self.manifest.options.precision == "mixed"
+        first = {"loss_scale": INITIAL_LOSS_SCALE if mixed else 1.0}
+        fresh = {}
+        for t in self.manifest.tensors:
+            if t.name.endswith(".momentum") or t.name in _OPTIMIZER:
+                dtype = np.float32 if t.dtype == "f32" else np.int32
+                fresh[t.name] = np.full(t.shape, first.get(t.name, 0), dtype)
+        self.learner.executor.write(fresh)
+
+    # ---- training
+
+    def record_run(
+        self,
+        name: str,
+        x: Array | Samples,
+        y: Array | Samples,
+        *,
+        epochs: int = 1,
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        batch: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        budget: int | None = None,
+        resume: bool = False,
+        allow_forgotten: bool = False,
+        validation: tuple[Array | Samples, Array | Samples] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Training:
+        """Train as :meth:`Learner.train` does, logged: from the state of the store, the optimizer new.
+
+        The run can be undone for any of its samples.  Ctrl-C ends it between two
+        steps, and it is kept as far as it came (``resume`` goes on from there);
+        a second Ctrl-C, a divergence or a power failure leaves the state before it.
+
+        Args:
+            name: of the run, one that no earlier run has (with ``resume``, that of the last run).
+            x: samples ``[n, *input]``; with ``resume`` any that contain the run's.
+            y: labels or targets.
+            budget: bytes that snapshots may take, remembered for later runs.
+            allow_forgotten: train samples that were forgotten.
+
+        Raises:
+            DataError: samples that do not fit, or that were forgotten.
+            OptionError: a name in use, nothing to resume, bad options.
+            DivergedError, KeyboardInterrupt: after the log was brought up to date.
+        """
+        hashes = self.sample_hashes(x, y)
+        steps = epochs * -(-len(hashes) // batch)
+        options = (epochs, lr, momentum, weight_decay, batch, seed, shuffle)
+        run = RunRecord(len(self.runs) + 1, name, "open", *options, 0, steps, hashes=tuple(hashes))
+        self._check_name(run, resume)
+        exclude: list[int] = []
+        if resume:
+            last = self.runs[-1]
+            if last.options() != run.options():
+                raise OptionError(f"run '{name}' was begun with other options", "give the same ones")
+            run, exclude = replace(last, status="open"), self.excluded(last)
+            x, y = self.pool(x, y).take(run, exclude)
+        else:
+            self._check_forgotten(hashes, allow_forgotten)
+        self.restore()
+        self._open_run(run, budget)
+        return self._train(run, exclude, x, y, validation, on_event)
+
+    def _check_name(self, run: RunRecord, resume: bool) -> None:
+        if resume:
+            if not self.runs or self.runs[-1].name != run.name or self.runs[-1].status != "interrupted":
+                raise OptionError(
+                    f"there is no interrupted run '{run.name}' to resume",
+                    "only the last run can be resumed, and only when it was interrupted",
+                )
+        elif any(known.name == run.name for known in self.runs if known.trained):
+            raise OptionError(f"there is a run '{run.name}' already", "give this one another name")
+
+    def _check_forgotten(self, hashes: Sequence[bytes], allowed: bool) -> None:
+        found = [i for i, sample in enumerate(hashes) if self.forgotten(sample)]
+        if found and not allowed:
+            raise DataError(
+                f"{len(found)} of {len(hashes)} samples were forgotten (the first is sample {found[0]})",
+                "leave them out, or give --allow-forgotten to learn them again",
+            )
+
+    def _open_run(self, run: RunRecord, budget: int | None) -> None:
+        """Say in the store that a run begins, and keep the state before it."""
+        store = self.store
+        resumed = len(self.runs) >= run.number
+        entries = store.entries()
+        store.begin()
+        if budget is not None:
+            store.put("budget", str(budget).encode())
+        if "salt" not in entries:
+            store.put("salt", self.salt)
+        if not resumed:
+            if "state" not in entries:
+                self.reset_optimizer()
+                store.keep("state", state_names(self.manifest))
+            interrupted = bool(self.runs) and self.runs[-1].status == "interrupted"
+            kept = thinned([*self.snapshots(), run.number], self.budget(budget) // self.snapshot_size())
+            if run.number in kept:
+                if interrupted:
+                    self.reset_optimizer()
+                    store.keep(f"{SNAPSHOT}{run.number}", state_names(self.manifest))
+                else:
+                    store.link("state", f"{SNAPSHOT}{run.number}")
+            for number in set(self.snapshots()) - set(kept):
+                store.delete(f"{SNAPSHOT}{number}")
+            self.reset_optimizer()
+        store.put(f"{RUN}{run.number}", run.encode())
+        self.runs[run.number - 1 :] = [run]
+        self._commit()
+
+    def budget(self, given: int | None = None) -> int:
+        """Bytes that snapshots may take."""
+        if given is not None:
+            return given
+        if "budget" in self.store.entries():
+            return int(self.store.read("budget"))
+        return self.store.facts().size // _BUDGET_SHARE
+
+    def _train(
+        self,
+        run: RunRecord,
+        exclude: Sequence[int],
+        x: Array | Samples,
+        y: Array | Samples,
+        validation: tuple[Array | Samples, Array | Samples] | None,
+        on_event: Callable[[Event], None] | None,
+    ) -> Training:
+        first = done = run.done
+        per_epoch = run.steps // max(run.epochs, 1)
+
+        def note(event: Event) -> None:
+            nonlocal done
+            if isinstance(event, StepEvent):
+                done = (event.epoch - 1) * per_epoch + event.step
+            if on_event:
+                on_event(event)
+            if isinstance(event, StepEvent):
+                stop.check()
+
+        started = time.monotonic()
+        try:
+            with between_steps() as stop:
+                training = self.learner.train(
+                    x,
+                    y,
+                    **run.options(),
+                    exclude=exclude,
+                    span=(first, None),
+                    validation=validation,
+                    on_event=note,
+                )
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt) and stop.came and not stop.forced
+            status = "diverged" if isinstance(error, DivergedError) else "lost"
+            with suppress(McutrainError):  # a device that is gone finds out at its next start
+                self._end_run(run, "interrupted" if stopped else status, done if stopped else first, started)
+            raise
+        self._end_run(run, "complete", run.steps, started)
+        if stop.came:
+            raise KeyboardInterrupt
+        return training
+
+    def _end_run(self, run: RunRecord, status: str, done: int, started: float) -> None:
+        """Keep what a run has come to; one that is lost goes back to where it began."""
+        if status in ("lost", "diverged"):
+            # a run that was resumed is still there as far as it had come before
+            status = "interrupted" if done else status
+            self.restore()
+            self._put_run(replace(run, status=status, done=done))
+            self._commit()
+            return
+        samples, _ = replace(run, done=done).visits(first=run.done)
+        pace = (time.monotonic() - started) / samples if samples else run.pace
+        run = replace(run, status=status, done=done, pace=pace, weights=self.weights_hash())
+        self._put_run(run)
+        self.store.keep("state", state_names(self.manifest, momentum=status == "interrupted"))
+        self._commit()
+
+    def _put_run(self, run: RunRecord) -> None:
+        self.store.begin()
+        self.store.put(f"{RUN}{run.number}", run.encode())
+        self.runs[run.number - 1] = run
+
+    # ---- requests
+
+    def begin_request(self, method: str, samples: Iterable[bytes]) -> list[bytes]:
+        """Note that a request to forget begins; the samples that are still held (empty: nothing to do).
+
+        The device is put into the state of its store first, and hashes its weights.
+
+        Raises:
+            DataError: a sample was never trained; nothing is noted then.
+        """
+        todo = self.held(samples)
+        if not todo:
+            return []
+        self.restore()
+        self.store.begin()
+        before = self.store.digest("before", self.weights).hex()
+        self.pending = RequestRecord(len(self.requests) + 1, method, "begun", len(todo), before)
+        self._put_request(self.pending)
+        self._commit()
+        return todo
+
+    def first_run(self, samples: Iterable[bytes]) -> int:
+        """Number of the first run that holds one of ``samples``."""
+        wanted = set(samples)
+        for run in self.runs:
+            if run.trained and any(
+                s in wanted and not self.left_out(s, run.number) for s in set(run.hashes) & wanted
+            ):
+                return run.number
+        raise StoreError("no run holds these samples")
+
+    def spoiled(self, samples: Iterable[bytes]) -> list[int]:
+        """Snapshots that hold something of ``samples``: those after the first run with one of them."""
+        first = self.first_run(samples)
+        return [number for number in self.snapshots() if number > first]
+
+    def end_request(
+        self,
+        samples: Sequence[bytes],
+        text: bytes,
+        remade: Sequence[int] = (),
+        runs: Sequence[RunRecord] = (),
+    ) -> bytes:
+        """Keep what the device is now as the state without ``samples``, and certify it.
+
+        State, forgotten samples, snapshots and journal change in one transaction;
+        what held the samples is then erased from the flash, and erased again at the
+        next start if the power fails meanwhile.
+
+        Args:
+            samples: what :meth:`begin_request` returned.
+            text: the certificate's text.
+            remade: snapshots that the open transaction holds anew (rollback).
+            runs: run records that changed.
+
+        Returns:
+            The certificate that the device made, see :class:`mcutrain.store.Record`.
+        """
+        assert self.pending is not None
+        spoiled = self.spoiled(samples)
+        if not (remade or runs):
+            self.store.begin()
+        for number in set(spoiled) - set(remade):
+            self.store.delete(f"{SNAPSHOT}{number}")
+        for run in runs:
+            self.store.put(f"{RUN}{run.number}", run.encode())
+            self.runs[run.number - 1] = run
+        interrupted = self.runs[-1].status == "interrupted"
+        self.store.keep("state", state_names(self.manifest, momentum=interrupted))
+        last = self.runs[-1].number
+        self._forgotten += [Forgotten(s.hex(), last, self.pending.number) for s in samples]
+        self._index()
+        self.store.put("forgotten", encode_all(self._forgotten))
+        self.store.put("certificate", text)
+        self._put_request(replace(self.pending, status="done", after=self.weights_hash()))
+        self._commit(purge=True)
+        return self._certify()
+
+    def revert_request(self) -> None:
+        """The method gave up: the device goes back to the state before the request."""
+        assert self.pending is not None
+        self.restore()
+        self.store.begin()
+        self._put_request(replace(self.pending, status="reverted", after=self.pending.before))
+        self._commit()
+        self.pending = None
+
+    def _certify(self) -> bytes:
+        self.store.begin()
+        record = self.store.certify("before", "certificate", self.weights)
+        self._put_request(replace(self.requests[-1], status="certified"))
+        self._commit()
+        self.pending = None
+        return record
+
+    def _put_request(self, request: RequestRecord) -> None:
+        self.requests[request.number - 1 :] = [request]
+        self.store.put("requests", encode_all(self.requests))
+
+    def _recover(self) -> None:
+        """Put in order what a power failure left: the store is before or after what it cut off."""
+        changed = False
+        if self.runs and self.runs[-1].status == "open":
+            run = self.runs[-1]
+            status = "interrupted" if run.done else "lost"
+            self._put_run(replace(run, status=status))
+            self.messages.append(
+                f"run '{run.name}' ended with the power: the model is as it was "
+                + (f"after its step {run.done}" if run.done else "before it")
+            )
+            changed = True
+        if self.requests and self.requests[-1].status == "begun":
+            request = self.requests[-1]
+            if not changed:
+                self.store.begin()
+            self._put_request(replace(request, status="interrupted", after=request.before))
+            self.messages.append(
+                f"request {request.number} ({request.method}) was interrupted: "
+                "the model is as it was before it"
+            )
+            changed = True
+        if changed:
+            self._commit()
+        elif self.sequence:
+            self._write_copy()
+        if self.requests and self.requests[-1].status == "done":
+            request = self.requests[-1]
+            self._certify()
+            self.messages.append(
+                f"request {request.number} ({request.method}) was done when the power failed: "
+                "the model is as after it, and its certificate has been made now"
+            )
