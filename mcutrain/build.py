@@ -93,7 +93,17 @@ class Build:
             transport: Transport = simulators.start(self.target, self.firmware_path, keep)
         else:
             transport = SerialTransport(port)
-        session = Session(transport, self.manifest, workers=workers or 0, end=port is None)
+        # A kernel call may take GVSoC tens of seconds, without a sign of life until it ends. Its link loses
+        # nothing, and requests that are repeated meanwhile would only fill it.
+        slow = port is None and self.target.simulator == "gvsoc"
+        session = Session(
+            transport,
+            self.manifest,
+            workers=workers or 0,
+            silence=120.0 if slow else 10.0,
+            retry=60.0 if slow else 1.0,
+            end=port is None,
+        )
         return Learner(session, self.manifest, session.store)
 
     def reference(self, *, store: bool = False) -> Learner:

@@ -40,6 +40,7 @@ FLOORS = {
     "build": 6,
     "weights": 6,
     "doctor": 6,
+    "profiling": 6,
     "unlearning": 6,
     "evaluation": 6,
     "onnx_backend": 7,

@@ -12,7 +12,20 @@ from typing import NoReturn
 import click
 
 from mcutrain.cli import compile as compile_verb
-from mcutrain.cli import doctor, evaluate, flash, infer, info, pull, push, targets, train, unlearn, verify
+from mcutrain.cli import (
+    doctor,
+    evaluate,
+    flash,
+    infer,
+    info,
+    profile,
+    pull,
+    push,
+    targets,
+    train,
+    unlearn,
+    verify,
+)
 from mcutrain.cli import eval as eval_verb
 from mcutrain.cli.console import errors, version
 from mcutrain.errors import McutrainError
@@ -47,6 +60,7 @@ for verb in (
     evaluate.command,
     infer.command,
     verify.command,
+    profile.command,
     pull.command,
     push.command,
     flash.command,

@@ -65,6 +65,7 @@ class Session:
         manifest: the build the device is expected to run.
         workers: cores to use, at most as many as compiled for; 0 for that many. Results don't depend on it.
         silence: seconds without a sign of life after which the link is given up.
+        retry: seconds without a sign of life after which a request is repeated.
         progress: called during transfers and long Programs.
         end: whether closing says goodbye, which ends a simulator. A device that someone else started
             is left as it is, for the next command.
@@ -82,6 +83,7 @@ class Session:
         *,
         workers: int = 0,
         silence: float = 10.0,
+        retry: float = 1.0,
         progress: Progress | None = None,
         end: bool = True,
     ) -> None:
@@ -89,7 +91,7 @@ class Session:
         self._end = end
         self.progress = progress
         self._transport = transport
-        self._requests = Requester(transport, silence, workers=workers)
+        self._requests = Requester(transport, silence, retry, workers=workers)
         #: Program run last: its activations may be read
         self._program: str | None = None
         self._closed = False

@@ -50,7 +50,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
 
 
 def test_the_verbs_are_those_of_the_manual() -> None:
-    verbs = "compile doctor eval evaluate flash infer info pull push targets train unlearn verify"
+    verbs = "compile doctor eval evaluate flash infer info profile pull push targets train unlearn verify"
     assert sorted(cli.commands) == verbs.split()
 
 
