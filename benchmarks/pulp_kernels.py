@@ -107,6 +107,11 @@ def conv(pads: int = 1, stride: int = 1, **more: Any) -> dict[str, Any]:
     }
 
 
+def strided(**more: Any) -> dict[str, Any]:
+    """3x3, stride 2, the padding of TensorFlow's "same"."""
+    return {**conv(stride=2, **more), "pads": (0, 0, 1, 1)}
+
+
 def depthwise(**more: Any) -> dict[str, Any]:
     return {key: value for key, value in conv(**more).items() if key != "group"}
 
@@ -126,6 +131,29 @@ CASES: dict[str, Case] = {
     ),
     "conv 3x3 16-16 32x32 input": Case(
         "Conv2dInputGradient", ((1, 32, 32, 16), (16, 3, 3, 16)), conv(input_hw=(32, 32))
+    ),
+    "conv 3x3 16-32 32x32 stride 2": Case("Conv2d", ((1, 32, 32, 16), (32, 3, 3, 16)), strided()),
+    "conv 3x3 16-32 32x32 stride 2 weights": Case(
+        "Conv2dWeightGradient", ((1, 32, 32, 16), (1, 16, 16, 32), (32, 3, 3, 16)), strided(), **GRADIENT
+    ),
+    "conv 3x3 16-32 32x32 stride 2 input": Case(
+        "Conv2dInputGradient", ((1, 16, 16, 32), (16, 3, 3, 32)), strided(input_hw=(32, 32))
+    ),
+    "conv 3x3 3-16 32x32": Case("Conv2d", ((1, 32, 32, 3), (16, 3, 3, 3)), conv()),
+    "conv 3x3 3-16 32x32 weights": Case(
+        "Conv2dWeightGradient", ((1, 32, 32, 3), (1, 32, 32, 16), (16, 3, 3, 3)), conv(), **GRADIENT
+    ),
+    "conv 1x1 16-32 32x32 stride 2": Case(
+        "Conv2d", ((1, 32, 32, 16), (32, 1, 1, 16)), conv(pads=0, stride=2)
+    ),
+    "conv 1x1 16-32 32x32 stride 2 weights": Case(
+        "Conv2dWeightGradient",
+        ((1, 32, 32, 16), (1, 16, 16, 32), (32, 1, 1, 16)),
+        conv(pads=0, stride=2),
+        **GRADIENT,
+    ),
+    "conv 1x1 16-32 32x32 stride 2 input": Case(
+        "Conv2dInputGradient", ((1, 16, 16, 32), (16, 1, 1, 32)), conv(pads=0, stride=2, input_hw=(32, 32))
     ),
     "depthwise 3x3 64 25x5": Case("DepthwiseConv2d", ((1, 25, 5, 64), (3, 3, 64)), depthwise()),
     "depthwise 3x3 64 25x5 weights": Case(

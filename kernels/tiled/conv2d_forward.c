@@ -13,7 +13,7 @@ static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t worker
     uint32_t row = d->kernel_w * d->channels;
     bool together = d->dilation_w == 1; /* a row of the window is one run */
     uint32_t runs = together ? d->kernel_h : d->kernel_h * d->kernel_w;
-    if (d->groups != 1 || (together ? row : d->channels) % 2 || d->out_width < 4)
+    if (d->groups != 1 || d->out_width < 4)
         return NULL;
     struct mct_walk *k = mct_l1_take(&l1, sizeof *k);
     struct mct_walk_phase *phase = mct_l1_take(&l1, sizeof *phase);

@@ -34,19 +34,17 @@ static uint32_t find_runs(const struct mct_conv2d_input_gradient *d, const struc
 
 /* Sets up the walk in L1; null where the kernel for any shape is to do the work. By one worker.
  *
- * Runs must not cut a pair: there must be an even number of output channels. */
+ * With a stride and an odd number of output channels, taps that are left out would change the pairs. */
 static struct mct_walk *plan(const struct mct_conv2d_input_gradient *d, uint32_t workers) {
     struct mct_l1 l1 = mct_l1_all();
     uint32_t taps = d->kernel_h * d->kernel_w, phases = d->stride_h * d->stride_w;
-    if (d->groups != 1 || d->out_channels % 2 || d->width < 4 * d->stride_w)
+    if (d->groups != 1 || (d->out_channels % 2 && phases > 1) || d->width < 4 * d->stride_w)
         return NULL;
     struct mct_walk *k = mct_l1_take(&l1, sizeof *k);
     struct mct_walk_phase *phase = mct_l1_take(&l1, phases * sizeof *phase);
     struct mct_walk_run *run = mct_l1_take(&l1, phases * taps * sizeof *run);
-    float *bias = mct_l1_take(&l1, d->channels * sizeof *bias);
-    if (!k || !phase || !run || !bias)
+    if (!k || !phase || !run)
         return NULL;
-    memset(bias, 0, d->channels * sizeof *bias);
     for (uint32_t p = 0, runs = 0; p < phases; p++) {
         struct mct_walk_phase *to = phase + p;
         *to = (struct mct_walk_phase){.row = p / d->stride_w, .column = p % d->stride_w, .first = runs};
@@ -59,7 +57,7 @@ static struct mct_walk *plan(const struct mct_conv2d_input_gradient *d, uint32_t
         .x = d->dy,
         .w = d->wt,
         .y = d->dx,
-        .finish = {bias, MCT_NO_ACTIVATION, 0.0f, 0.0f},
+        .finish = {NULL, MCT_NO_ACTIVATION, 0.0f, 0.0f},
         .batch = d->batch,
         .height = d->out_height,
         .width = d->out_width,

@@ -35,7 +35,8 @@ struct turn {
     uint32_t chunk, chunks, depth, pitch;
     mct_elem *x_raw, *dy_raw, *x_lines, *dy_lines;
     float *acc[2];
-    struct mct_run_step *runs;
+    uint32_t pairs, runs; /* of a tile's lines, and how many runs it has */
+    int32_t skip;         /* between them in the lines of x, elements */
     struct start *starts; /* of each set; of each column of the window */
     uint32_t *shifts;     /* of each kernel offset, in the lines of x */
 };
@@ -53,14 +54,13 @@ static bool take(struct turn *k, struct mct_l1 l1, uint32_t rows) {
     k->line_rows = k->whole_windows ? rows : k->in_rows;
     k->x_line = k->line_rows * k->wide;
     k->dy_line = rows * d->out_width;
-    k->runs = mct_l1_take(&l1, (rows + 1) * sizeof *k->runs);
     k->starts = mct_l1_take(&l1, (d->kernel_w + d->stride_w) * sizeof *k->starts);
     k->shifts = mct_l1_take(&l1, k->taps * sizeof *k->shifts);
     k->x_raw = mct_l1_take(&l1, mct_min(k->in_rows, d->height) * d->width * d->channels * size);
     k->dy_raw = mct_l1_take(&l1, k->dy_line * d->out_channels * size);
     k->x_lines = mct_l1_take(&l1, k->sets * k->set_lines * k->x_line * size);
     k->dy_lines = mct_l1_take(&l1, outputs * k->dy_line * size);
-    if (!k->runs || !k->starts || !k->shifts || !k->x_raw || !k->dy_raw || !k->x_lines || !k->dy_lines)
+    if (!k->starts || !k->shifts || !k->x_raw || !k->dy_raw || !k->x_lines || !k->dy_lines)
         return false;
     uint32_t fit = l1.left / (k->pitch * sizeof(float));
     k->chunk = fit >= outputs ? outputs : fit / 8 * 4;
@@ -141,9 +141,8 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d) {
     }
     uint32_t step = (k->whole_windows ? 1 : d->stride_h) * k->wide;
     find_places(k);
-    for (uint32_t r = 0; r < k->tile_rows; r++)
-        k->runs[r] = (struct mct_run_step){0, r ? (int32_t)((step - d->out_width) * sizeof(mct_elem)) : 0,
-                                           d->out_width / 2};
+    k->skip = (int32_t)(step - d->out_width);
+    k->pairs = d->out_width / 2;
     return k;
 }
 
@@ -276,6 +275,8 @@ static void multiply(const struct turn *k, uint32_t chunk, float *acc, uint32_t 
     struct mct_run_sums run = {
         .a_step = (int32_t)(k->dy_line * sizeof(mct_elem)),
         .b_step = (int32_t)(k->x_line * sizeof(mct_elem)),
+        .pairs = k->pairs,
+        .b_skip = mct_skip_b(k->skip * (int32_t)sizeof(mct_elem), (int32_t)(k->x_line * sizeof(mct_elem))),
         .runs = k->runs,
         .acc_step = (int32_t)(k->pitch * sizeof(float)),
         .b_next = (int32_t)(4 * k->x_line * sizeof(mct_elem)),
@@ -314,8 +315,7 @@ static void accumulate(struct turn *k, uint32_t worker, uint32_t workers) {
         turn_x(k, &s, worker, workers);
         turn_dy(k, &s, worker, workers);
         if (worker == 0)
-            for (uint32_t r = 0, rows = rows_of(k, &s); r <= k->tile_rows; r++)
-                k->runs[r].pairs = r < rows ? k->d->out_width / 2 : 0;
+            k->runs = rows_of(k, &s);
         if (++s.tile == k->tiles) {
             s.tile = 0;
             s.sample++;

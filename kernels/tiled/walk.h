@@ -5,8 +5,15 @@
  * walk them together and share the weights. Tiles and blocks of weights are double-buffered: DMA brings
  * those of the next step while the workers compute this one.
  *
+ * Where runs would cut pairs, a worker copies what four pixels meet to a place of its own, one behind the
+ * other, and that is the only run.
+ *
  * Outputs come in phases: a phase's pixels meet the same runs. Forward there is one; an input gradient
- * of stride s has s * s of them. A super-row is one row of each phase, `out_row_step` rows of y. */
+ * of stride s has s * s of them, some of which may meet nothing. A super-row is one row of each phase,
+ * `out_row_step` rows of y.
+ *
+ * L1: the structures, what lies between runs, x and y of one tile or twice of it, weights (all, or two
+ * blocks), and with copied runs four rows of weights' length for each worker. */
 #ifndef MCT_TILED_WALK_H
 #define MCT_TILED_WALK_H
 
@@ -24,8 +31,11 @@ struct mct_walk_run {
 struct mct_walk_phase {
     uint32_t row, column; /* of y */
     uint32_t rows, columns;
-    uint32_t first, count;            /* its runs */
-    const struct mct_run_step *steps; /* the same as steps from run to run */
+    uint32_t first, count; /* its runs, all of one length */
+    /* the same for mct_run_blocks or, if `apart`, mct_run_apart */
+    uint32_t x, w, runs, pairs;
+    const int32_t *skips;
+    bool apart;
 };
 
 enum { MCT_MOST_RUNS = 64, MCT_MOST_PHASES = 16 };
@@ -37,6 +47,7 @@ struct mct_walk {
     struct mct_finish finish;
     uint32_t batch, height, width, channels;
     uint32_t out_height, out_width, out_channels, depth; /* depth: elements in a row of weights */
+    uint32_t pitch;                                      /* from one row of weights to the next in L1 */
     uint32_t row_step, column_step;                      /* in x, from one pixel of a phase to the next */
     uint32_t out_row_step, out_column_step;              /* in y */
     uint32_t phases;
@@ -49,7 +60,39 @@ struct mct_walk {
     uint32_t x_tile, y_tile;     /* elements */
     uint32_t x_stride, y_stride; /* from one pixel to the next, elements */
     mct_elem *xs[2], *ys[2], *ws[2];
+    mct_elem *copied; /* 4 * pitch elements for each worker where runs cut pairs, else null */
 };
+
+/* Writes from `skips` on what lies between a phase's runs; returns where that ends. */
+static int32_t *mct_walk_skips(const struct mct_walk *k, struct mct_walk_phase *phase, int32_t *skips) {
+    const struct mct_walk_run *run = k->run + phase->first, *end = run + phase->count;
+    phase->skips = skips;
+    if (k->copied) {
+        phase->x = phase->w = 0;
+        phase->runs = 1;
+        phase->pairs = k->pitch / 2;
+    } else if (phase->count) {
+        phase->x = run->x;
+        phase->w = run->w;
+        phase->runs = phase->count;
+        phase->pairs = run->n / 2;
+        for (const struct mct_walk_run *r = run + 1; r < end; r++)
+            phase->apart |= r->w != r[-1].w + r->n;
+        if (phase->apart) {
+            *skips++ = 0;
+            *skips++ = 0;
+        }
+        for (run++; run < end; run++) {
+            const uint32_t x = run[-1].x + run->n, w = run[-1].w + run->n;
+            *skips++ = mct_skip_a((int32_t)((run->x - x) * sizeof(mct_elem)));
+            if (phase->apart)
+                *skips++ = mct_skip_b((int32_t)((run->w - w) * sizeof(mct_elem)),
+                                      (int32_t)(k->pitch * sizeof(mct_elem)));
+        }
+    }
+    *skips++ = 0;
+    return skips;
+}
 
 /* Where runs lie in the tile, and how much of everything fits L1. False: not even the smallest tile. */
 static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers) {
@@ -82,29 +125,23 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
         struct mct_walk_run *run = k->run + i;
         run->x = ((uint32_t)(run->row - k->top) * k->wide + (uint32_t)(run->column - k->left)) * k->channels;
     }
-    struct mct_run_step *step = mct_l1_take(&l1, (runs + k->phases) * sizeof *step);
-    if (!step)
+    bool copied = false;
+    for (uint32_t i = 0; i < runs; i++)
+        copied |= k->run[i].n % 2;
+    k->pitch = copied ? (k->depth + 1) / 2 * 2 : k->depth;
+    k->copied = copied ? mct_l1_take(&l1, 4 * workers * k->pitch * sizeof(mct_elem)) : NULL;
+    int32_t *skips = mct_l1_take(&l1, 2 * (runs + k->phases) * sizeof *skips);
+    if (!skips || (copied && !k->copied))
         return false;
-    for (uint32_t p = 0; p < k->phases; p++) {
-        struct mct_walk_phase *phase = k->phase + p;
-        uint32_t x = 0, w = 0;
-        phase->steps = step;
-        for (uint32_t i = phase->first; i < phase->first + phase->count; i++) {
-            const struct mct_walk_run *run = k->run + i;
-            *step++ = (struct mct_run_step){(int32_t)((run->x - x) * sizeof(mct_elem)),
-                                            (int32_t)((run->w - w) * sizeof(mct_elem)), run->n / 2};
-            x = run->x + run->n;
-            w = run->w + run->n;
-        }
-        *step++ = (struct mct_run_step){0};
-    }
+    for (uint32_t p = 0; p < k->phases; p++)
+        skips = mct_walk_skips(k, k->phase + p, skips);
     k->x_stride = k->column_step * k->channels;
     k->y_stride = k->out_column_step * k->out_channels;
     uint32_t x_row = k->wide * k->channels * k->row_step;
     uint32_t y_row = k->out_row_step * k->out_width * k->out_channels;
     uint32_t x_more = k->wide * k->channels * k->tall; /* at least the rows beyond the first super-rows */
     x_more = x_more > x_row ? x_more - x_row : 0;
-    uint32_t weights = k->out_channels * k->depth, room = l1.left / sizeof(mct_elem);
+    uint32_t weights = k->out_channels * k->pitch, room = l1.left / sizeof(mct_elem);
     uint32_t blocks = (k->out_channels + 3) / 4;
     uint32_t asked_rows = mct_min(k->tile_rows, k->super_rows),
              asked_blocks = mct_ceil_div(mct_min(k->chunk, k->out_channels), 4);
@@ -114,7 +151,7 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
     for (uint32_t parts = 1; parts <= blocks && k->tile_rows < enough; parts++) {
         uint32_t part = asked_blocks ? mct_min(asked_blocks, blocks) : mct_ceil_div(blocks, parts);
         uint32_t chunk = part == blocks ? k->out_channels : part * 4;
-        uint32_t taken = (part == blocks ? weights : 2 * chunk * k->depth) + 64;
+        uint32_t taken = (part == blocks ? weights : 2 * chunk * k->pitch) + 64;
         if (taken >= room)
             continue;
         uint32_t whole = x_more + k->super_rows * (x_row + y_row), rows;
@@ -143,7 +180,7 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
     for (uint32_t i = 0; i < 2; i++) {
         k->xs[i] = i < buffers ? mct_l1_take(&l1, k->x_tile * sizeof(mct_elem)) : k->xs[0];
         k->ys[i] = i < buffers ? mct_l1_take(&l1, k->y_tile * sizeof(mct_elem)) : k->ys[0];
-        k->ws[i] = i < weight_buffers ? mct_l1_take(&l1, k->chunk * k->depth * sizeof(mct_elem)) : k->ws[0];
+        k->ws[i] = i < weight_buffers ? mct_l1_take(&l1, k->chunk * k->pitch * sizeof(mct_elem)) : k->ws[0];
     }
     return k->xs[1] && k->ys[1] && k->ws[1];
 }
@@ -184,7 +221,15 @@ static void mct_walk_zero_sides(const struct mct_walk *k, uint32_t worker, uint3
 static void mct_walk_load(const struct mct_walk *k, const struct mct_step *s, bool first) {
     if (first || k->chunks > 1) {
         uint32_t from = s->chunk * k->chunk, count = mct_min(k->chunk, k->out_channels - from);
-        mct_l1_in(k->ws[s->w], k->w + from * k->depth, count * k->depth * sizeof(mct_elem));
+        mct_elem *to = k->ws[s->w];
+        const mct_elem *w = k->w + from * k->depth;
+        if (k->pitch == k->depth)
+            mct_l1_in(to, w, count * k->depth * sizeof(mct_elem));
+        else
+            for (uint32_t c = 0; c < count; c++, w += k->depth, to += k->pitch) {
+                mct_l1_in(to, w, k->depth * sizeof(mct_elem));
+                to[k->depth] = 0;
+            }
     }
     if (s->chunk)
         return;
@@ -215,9 +260,14 @@ static __attribute__((noinline)) void mct_walk_edge(const struct mct_walk *k,
                                                     const struct mct_walk_phase *phase, const mct_elem *x,
                                                     const mct_elem *w, mct_elem *y, uint32_t c,
                                                     uint32_t channels, uint32_t pixels) {
-    for (uint32_t i = 0; i < channels; i++, w += k->depth)
+    for (uint32_t i = 0; i < channels; i++, w += k->pitch)
         for (uint32_t r = 0; r < pixels; r++) {
             float acc[1] = {0};
+            if (k->copied) {
+                mct_block_1x1(acc, x + r * k->pitch, 0, w, 0, k->pitch);
+                y[r * k->y_stride + i] = mct_finished(acc[0], &k->finish, c + i);
+                continue;
+            }
             const struct mct_walk_run *run = k->run + phase->first, *end = run + phase->count;
             for (; run < end; run++)
                 mct_block_1x1(acc, x + r * k->x_stride + run->x, 0, w + run->w, 0, run->n);
@@ -225,15 +275,90 @@ static __attribute__((noinline)) void mct_walk_edge(const struct mct_walk *k,
         }
 }
 
+/* What pixels of a phase meet, one run behind the other. */
+static void mct_walk_copy(const struct mct_walk *k, const struct mct_walk_phase *phase, mct_elem *to,
+                          const mct_elem *x, uint32_t pixels) {
+    for (uint32_t r = 0; r < pixels; r++, x += k->x_stride, to += k->pitch) {
+        const struct mct_walk_run *run = k->run + phase->first, *end = run + phase->count;
+        for (; run < end; run++)
+            mct_copy(to + run->w, x + run->x, run->n);
+        if (k->pitch > k->depth)
+            to[k->depth] = 0;
+    }
+}
+
+/* Zeros, for a phase's pixels that meet nothing. */
+static void mct_walk_zeros(const struct mct_walk *k, const struct mct_walk_phase *phase, mct_elem *y,
+                           uint32_t rows, uint32_t channels, uint32_t worker, uint32_t workers) {
+    uint32_t item, last;
+    mct_split(rows * phase->columns, worker, workers, &item, &last);
+    uint32_t row = item / phase->columns, column = item % phase->columns;
+    for (; item < last; item++) {
+        memset(y + ((row * k->out_row_step + phase->row) * k->out_width + phase->column) * k->out_channels +
+                   column * k->y_stride,
+               0, channels * sizeof(mct_elem));
+        if (++column == phase->columns) {
+            column = 0;
+            row++;
+        }
+    }
+}
+
+MCT_INLINE void mct_walk_run(const struct mct_walk *k, const struct mct_walk_phase *phase,
+                             struct mct_run_blocks *run) {
+    if (k->finish.bias)
+        mct_run_blocks(run);
+    else if (phase->apart)
+        mct_run_apart(run);
+    else
+        mct_run_plain(run);
+}
+
+/* Four pixels and all outputs at a time, `count` times from block `block` of the row at x and y on; few
+ * instructions, for the sake of the cache. */
+static __attribute__((noinline)) void mct_walk_quads(const struct mct_walk *k,
+                                                     const struct mct_walk_phase *phase,
+                                                     struct mct_run_blocks *run, const mct_elem *x,
+                                                     mct_elem *y, const mct_elem *w, uint32_t from,
+                                                     uint32_t block, uint32_t count) {
+    const uint32_t x_row = k->row_step * k->wide * k->channels;
+    const uint32_t y_row = k->out_row_step * k->out_width * k->out_channels;
+    const uint32_t x_stride = k->x_stride, y_stride = k->y_stride, rest = phase->columns - 4;
+    const uint32_t blocks = mct_min(k->chunk, k->out_channels - from) / 4;
+    x += phase->x;
+    w += phase->w;
+    for (uint32_t column = 4 * block; count; count--) {
+        const uint32_t at = mct_min(column, rest);
+        run->a = x + at * x_stride;
+        run->b = w;
+        run->y = y + at * y_stride;
+        run->bias = k->finish.bias + from;
+        run->blocks = blocks;
+        mct_walk_run(k, phase, run);
+        column += 4;
+        if (column >= phase->columns) {
+            column = 0;
+            x += x_row;
+            y += y_row;
+        }
+    }
+}
+
 /* A worker's share of one phase of a step. The last four pixels of a row may be computed twice. */
-static void mct_walk_share(const struct mct_walk *k, const struct mct_step *s,
-                           const struct mct_walk_phase *phase, uint32_t worker, uint32_t workers) {
+static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, const struct mct_step *s,
+                                                     const struct mct_walk_phase *phase, uint32_t worker,
+                                                     uint32_t workers) {
     uint32_t super = s->tile * k->tile_rows;
     if (super >= phase->rows || phase->columns == 0)
         return;
     uint32_t rows = mct_min(k->tile_rows, phase->rows - super);
     uint32_t across = phase->columns < 4 ? 1 : 4, blocks = mct_ceil_div(phase->columns, across);
     uint32_t from = s->chunk * k->chunk, count = mct_min(k->chunk, k->out_channels - from);
+    if (phase->count == 0) {
+        mct_walk_zeros(k, phase, k->ys[s->x] + from, rows, count, worker, workers);
+        return;
+    }
+    mct_elem *copied = k->copied + worker * 4 * k->pitch;
     /* an item is `group` blocks of four outputs: all, unless there are few pixels */
     uint32_t parts = mct_ceil_div(count, 4), group = parts, item, last;
     while (group > 1 && rows * blocks * mct_ceil_div(parts, group) < 4 * workers)
@@ -242,40 +367,54 @@ static void mct_walk_share(const struct mct_walk *k, const struct mct_step *s,
     mct_split(rows * blocks * groups, worker, workers, &item, &last);
     uint32_t part = item % groups, block = item / groups % blocks, row = item / groups / blocks;
     struct mct_run_blocks run = {
-        .a_step = (int32_t)(k->x_stride * sizeof(mct_elem)),
-        .b_step = (int32_t)(k->depth * sizeof(mct_elem)),
+        .a_step = (int32_t)((k->copied ? k->pitch : k->x_stride) * sizeof(mct_elem)),
+        .b_step = (int32_t)(k->pitch * sizeof(mct_elem)),
         .y_step = (int32_t)(k->y_stride * sizeof(mct_elem)),
-        .runs = phase->steps,
+        .pairs = phase->pairs,
+        .skips = phase->skips,
+        .runs = phase->runs,
         .relu = k->finish.activation == MCT_RELU ? 0 : 0x80008000u,
-        .b_next = (int32_t)(4 * k->depth * sizeof(mct_elem)),
+        .b_next = (int32_t)(4 * k->pitch * sizeof(mct_elem)),
     };
     run.a_back = mct_run_back(run.a_step);
     run.b_back = mct_run_back(run.b_step);
+    const uint32_t x_row = k->row_step * k->wide * k->channels;
+    const uint32_t y_row = k->out_row_step * k->out_width * k->out_channels;
+    const mct_elem *x = k->xs[s->x] + row * x_row;
+    mct_elem *y = k->ys[s->x] + phase->row * k->out_width * k->out_channels + row * y_row +
+                  phase->column * k->out_channels + from;
+    const mct_elem *w = k->ws[s->w];
+    if (across == 4 && groups == 1 && count % 4 == 0 && !k->copied && k->finish.activation != MCT_CLIP) {
+        mct_walk_quads(k, phase, &run, x, y, w, from, block, last - item);
+        return;
+    }
     for (; item < last; item++) {
-        uint32_t column = mct_min(block * across, phase->columns - across);
-        const mct_elem *x =
-            k->xs[s->x] + (row * k->row_step * k->wide + column * k->column_step) * k->channels;
-        mct_elem *y = k->ys[s->x] + ((row * k->out_row_step + phase->row) * k->out_width +
-                                     column * k->out_column_step + phase->column) *
-                                        k->out_channels;
+        const uint32_t column = mct_min(block * across, phase->columns - across);
+        const mct_elem *a = x + column * k->x_stride;
+        mct_elem *to = y + column * k->y_stride;
         uint32_t c = part * group * 4, end = mct_min(c + group * 4, count);
+        if (k->copied) {
+            mct_walk_copy(k, phase, copied, a, across);
+            a = copied;
+        }
         if (across == 4 && k->finish.activation != MCT_CLIP) {
-            run.a = x;
-            run.b = k->ws[s->w] + c * k->depth;
-            run.y = y + from + c;
+            run.a = a + phase->x;
+            run.b = w + c * k->pitch + phase->w;
+            run.y = to + c;
             run.bias = k->finish.bias + from + c;
             run.blocks = (end - c) / 4;
             c += 4 * run.blocks;
             if (run.blocks)
-                mct_run_blocks(&run);
+                mct_walk_run(k, phase, &run);
         }
         if (c < end)
-            mct_walk_edge(k, phase, x, k->ws[s->w] + c * k->depth, y + from + c, from + c, end - c, across);
+            mct_walk_edge(k, phase, a, w + c * k->pitch, to + c, from + c, end - c, across);
         if (++part == groups) {
             part = 0;
             if (++block == blocks) {
                 block = 0;
-                row++;
+                x += x_row;
+                y += y_row;
             }
         }
     }
