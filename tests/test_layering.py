@@ -36,7 +36,7 @@ FLOORS = {
     "simulators": 5,
     "runrecords": 5,
     "logstore": 5,
-    "runlog": 5,
+    "runlog": 6,
     "build": 6,
     "weights": 6,
     "doctor": 6,
