@@ -157,6 +157,7 @@ def command(
     """
     from mcutrain.evaluation import report
     from mcutrain.evaluation.judge import Judge
+    from mcutrain.evaluation.record import as_json as recorded
 
     opened = open_build(build)
     opened.manifest.program("train_step")
@@ -196,7 +197,7 @@ def command(
                 raise OptionError(
                     "no method could run", "compile the model with --unlearn, or name a --method"
                 )
-            result = judge.as_json(judged)
+            result = recorded(judge, judged)
     html, _ = report.write(out, result)
     if as_json:
         print_json(result)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from mcutrain.build import Build
 from mcutrain.errors import OptionError
 from mcutrain.evaluation import metrics
 from mcutrain.evaluation.attacks import Bench
-from mcutrain.evaluation.compare import cka_by_layer, figures, lira_pool, summary
+from mcutrain.evaluation.compare import figures, lira_pool, summary
 from mcutrain.evaluation.gates import Gate, Verdict, gates, verdict
 from mcutrain.evaluation.lira import Lira, halves
 from mcutrain.evaluation.measure import Data, Measured, Sets, measure
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 #: Seeds of shadow models start here, away from those of retrained ones.
 _SHADOW_SEEDS = 100_000
-_BINS = 24
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,7 @@ class Judge:
         start: weights that training starts from, those of the build when None.
         golds: number of retrained models, at least 2.
         lira: shadow models with and without each sample; 0 leaves the attack out.
+        attacked: whether models are also relearned, exported and trained on.
         processes: how many models train at a time.
         cache: folder of trained models.
         on_step: called as models train.
@@ -106,6 +105,7 @@ class Judge:
         start: Mapping[str, Array] | None = None,
         golds: int = 3,
         lira: int = 0,
+        attacked: bool = True,
         seed: int = 0,
         processes: int | None = None,
         cache: Path | None = None,
@@ -137,7 +137,8 @@ class Judge:
         )
         self._settings = {"start": start, "processes": processes, "cache": folder, "on_step": on_step}
         self._original = dict(original) if original is not None else None
-        self._count, self._pairs = golds, lira
+        self._count, self.pairs = golds, lira
+        self._attacked = attacked and not data.regression
         self._stack = ExitStack()
         self.lira: Lira | None = None
         self._members: Array | None = None
@@ -171,7 +172,7 @@ class Judge:
             self._original = trained.pop(0)
         learner = self._stack.enter_context(self.build.session(workers=1))
         self.bench = Bench(learner, self.schedule)
-        if self._pairs and not self.data.regression:
+        if self.pairs and not self.data.regression:
             self._fit_lira()
         self._word("measuring the original")
         self.bench.hold(_random_weights(self._original, self.seed))
@@ -194,7 +195,7 @@ class Judge:
         pool, labels, members = lira_pool(self.sets)
         if not len(pool):
             return
-        inside = halves(len(pool), self._pairs, self.seed)
+        inside = halves(len(pool), self.pairs, self.seed)
         keep = self.sets.retain
         x = np.concatenate([self.data.x_train[keep], pool])
         y = np.concatenate([self.data.y_train[keep], labels])
@@ -215,7 +216,7 @@ class Judge:
         self._members, self._pool = members, pool
 
     def _measure(self, name: str, weights: Mapping[str, Array]) -> Measured:
-        return measure(self.bench, name, weights, self.sets, pool=self._pool)
+        return measure(self.bench, name, weights, self.sets, pool=self._pool, attacked=self._attacked)
 
     def _figures(self, model: Measured, golds: Sequence[Measured]) -> dict[str, float]:
         return figures(
@@ -324,90 +325,6 @@ class Judge:
             outcomes=[o.as_json() for o in outcomes],
         )
 
-    # ---- what is written down
-
-    def as_json(self, judged: Sequence[Judged]) -> dict[str, Any]:
-        """Everything as plain JSON values; what could not be measured is null."""
-        d = self.data
-        value = {
-            "model": {
-                "name": self.source.manifest.name,
-                "build_id": self.source.manifest.build_id,
-                "target": self.source.manifest.options.target,
-                "precision": self.source.manifest.options.precision,
-                "parameters": int(sum(w.size for w in self.original.weights.values())),
-                "loss": self.source.manifest.options.loss,
-            },
-            "data": {"train": len(d.y_train), "test": len(d.y_test), "classes": d.classes},
-            "requests": [
-                {"kind": r.kind, "title": r.title, "told": len(r.rows), "lacking": len(r.lacking)}
-                for r in self.requests
-            ],
-            "request": {
-                "title": self.request.title,
-                "forget": len(self.sets.forget),
-                "retain": len(self.sets.retain),
-                "classes": list(self.request.classes),
-            },
-            "schedule": self.schedule.as_json(),
-            "seed": self.seed,
-            "golds": len(self.golds),
-            "lira": self._pairs,
-            "original": self._model(self.original, self.original_figures),
-            "retrained": [
-                self._model(g, f, [o for o in self.golds if o is not g])
-                for g, f in zip(self.golds, self.gold_figures, strict=True)
-            ],
-            "reference": {n: {"mean": m, "spread": s} for n, (m, s) in self.summary.items()},
-            "judged": [self._judged(j) for j in judged],
-        }
-        return clean(value)  # type: ignore[no-any-return]
-
-    def _judged(self, j: Judged) -> dict[str, Any]:
-        return {
-            **self._model(j.measured, j.figures),
-            "claim": j.claim,
-            "verdict": asdict(j.verdict),
-            "gates": [asdict(g) for g in j.gates],
-            "cost": {**asdict(j.cost), "cheaper": j.cost.cheaper},
-            "outcomes": list(j.outcomes),
-        }
-
-    def _model(
-        self, m: Measured, values: Mapping[str, float], golds: Sequence[Measured] | None = None
-    ) -> dict[str, Any]:
-        d, s = self.data, self.sets
-        golds = self.golds if golds is None else golds
-        found: dict[str, Any] = {
-            "name": m.name,
-            "weights_sha256": m.digest,
-            "figures": dict(values),
-            "cka": {side: cka_by_layer(m, golds, i) for i, side in enumerate(("forget", "retain"))},
-            "weight_distance": {
-                name: float(np.mean([metrics.weight_distance(m.weights, g.weights)[name] for g in golds]))
-                for name in m.weights
-            },
-        }
-        if not d.regression:
-            found["by_class"] = list(metrics.accuracy_by_class(m.test, d.y_test, d.classes))
-            found["losses"] = {
-                "forget": _histogram(metrics.losses(m.train[s.forget], d.y_train[s.forget])),
-                "retain": _histogram(metrics.losses(m.train[s.retain], d.y_train[s.retain])),
-                "test": _histogram(metrics.losses(m.test[s.test_kept], d.y_test[s.test_kept])),
-            }
-            found["relearn"] = {
-                0: metrics.accuracy(m.train[s.asked], d.y_train[s.asked]),
-                **{steps: metrics.accuracy(z, d.y_train[s.asked]) for steps, z in m.relearned.items()},
-            }
-        return found
-
-
-def _histogram(losses: Array) -> list[float]:
-    """Shares of samples in equal bins of log10 loss, 1e-6 to 1e2; the ends take what is beyond."""
-    exponent = np.clip(np.log10(np.maximum(losses, 1e-6)), -6, 2 - 1e-9)
-    counts, _ = np.histogram(exponent, bins=_BINS, range=(-6, 2))
-    return [float(v) for v in counts / max(len(losses), 1)]
-
 
 def _random_weights(weights: Mapping[str, Array], seed: int) -> dict[str, Array]:
     """Weights of the same shapes from a normal distribution with each array's own deviation, biases zero."""
@@ -418,18 +335,3 @@ def _random_weights(weights: Mapping[str, Array], seed: int) -> dict[str, Array]
         else np.zeros_like(w)
         for name, w in sorted(weights.items())
     }
-
-
-def clean(value: Any) -> Any:
-    """``value`` with NaN and infinities as None, NumPy numbers as Python's, and keys as text."""
-    if isinstance(value, Mapping):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [clean(v) for v in value]
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value) if isfinite(value) else None
-    return value

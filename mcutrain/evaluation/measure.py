@@ -133,11 +133,18 @@ class Measured:
 
 
 def measure(
-    bench: Bench, name: str, weights: Mapping[str, Array], sets: Sets, *, pool: Array | None = None
+    bench: Bench,
+    name: str,
+    weights: Mapping[str, Array],
+    sets: Sets,
+    *,
+    pool: Array | None = None,
+    attacked: bool = True,
 ) -> Measured:
-    """Load ``weights`` and read everything; attacks are left out for a regression.
+    """Load ``weights`` and read everything.
 
-    ``pool`` are the samples of the likelihood ratio attack.
+    ``pool`` are the samples of the likelihood ratio attack; without ``attacked`` relearning, exports and
+    learning on, which take most of the time, are left out.
     """
     data, observer = sets.data, bench.observer
     bench.hold(weights)
@@ -151,18 +158,14 @@ def measure(
     patched = None
     if data.poison is not None:
         patched = observer.outputs(data.poison.stamp(data.x_test))[0]
-    exported = {}
-    for export in attacks.EXPORTS:
-        bench.hold(export.round(weights))
-        exported[export.name] = (observer.outputs(data.x_train)[0], observer.outputs(data.x_test)[0])
-    few = sets.relearned
-    relearned = bench.relearn(
-        weights, data.x_train[few], data.y_train[few], data.x_train[sets.asked], seed=sets.seed
-    )
-    keep = sets.retain
-    learned_on = bench.learn_on(
-        weights, data.x_train[keep], data.y_train[keep], data.x_train[sets.forget], seed=sets.seed
-    )
+    exported, relearned, learned_on = {}, {}, None
+    if attacked:
+        for export in attacks.EXPORTS:
+            bench.hold(export.round(weights))
+            exported[export.name] = (observer.outputs(data.x_train)[0], observer.outputs(data.x_test)[0])
+        x, y, few, keep = data.x_train, data.y_train, sets.relearned, sets.retain
+        relearned = bench.relearn(weights, x[few], y[few], x[sets.asked], seed=sets.seed)
+        learned_on = bench.learn_on(weights, x[keep], y[keep], x[sets.forget], seed=sets.seed)
     return Measured(
         name,
         weights,

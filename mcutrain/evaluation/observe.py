@@ -34,32 +34,43 @@ class Observer:
         self._manifest = learner.manifest
         program = self._manifest.program("infer")
         self._calls = program.calls
-        parameters = {t.name for t in self._manifest.parameters()}
-        weighted = [i for i, c in enumerate(self._calls) if parameters & set(c.inputs)]
-        if not weighted:
+        #: what is a weight, or made of nothing but one (its FP16 copy), by the weight's name
+        self._weights = {t.name: t.name for t in self._manifest.parameters()}
+        wide = {t.name for t in self._manifest.parameters() if len(t.shape) > 1}
+        layers = []
+        for number, call in enumerate(self._calls):
+            known = [self._weights[name] for name in call.inputs if name in self._weights]
+            if known and len(known) == len([name for name in call.inputs if name]):
+                self._weights.update(dict.fromkeys(call.outputs, known[0]))
+            elif wide & set(known):
+                layers.append((number, next(name for name in known if name in wide)))
+        if not layers:
             raise OptionError(
                 f"build '{self._manifest.name}' has no layer with weights", "there is nothing to forget"
             )
         #: every layer with weights in order; the last is the classifier
-        self.layers = [Layer(self._calls[i].node, i, self._calls[i].outputs[0]) for i in weighted]
-        head = self._calls[weighted[-1]]
-        self.classifier = next(name for name in head.inputs if name in parameters)
+        self.layers = [Layer(self._calls[i].node, i, self._calls[i].outputs[0]) for i, _ in layers]
+        head, self.classifier = layers[-1]
         self._input = self._manifest.tensor(program.inputs[0])
         self._rows = self._input.shape[0] if len(self._input.shape) > 1 else 1
         last = len(self._calls) - 1
         softmax = _is_softmax(self._calls[last])
         self._logits = self._before(last) if softmax else (last, self._calls[last].outputs[0])
-        self._features = self._before(weighted[-1])
+        self._features = self._before(head)
 
     def _before(self, call: int) -> tuple[int, str]:
         """The call whose output the activation input of ``call`` is, through views, and that tensor."""
-        parameters = {t.name for t in self._manifest.tensors}
-        wanted = next((name for name in self._calls[call].inputs if name not in parameters), "")
+        persistent = {t.name for t in self._manifest.tensors}
+        inputs = self._calls[call].inputs
+        wanted = next((n for n in inputs if n and n not in persistent and n not in self._weights), "")
         for number in range(call - 1, -1, -1):
             if wanted in self._calls[number].outputs:
                 return number, wanted
-        # A view has no call of its own: it looks at what the call before computed.
-        return (call - 1, self._calls[call - 1].outputs[0]) if call else (-1, self._input.name)
+        # A view has no call of its own: it looks at what the last call but weights' copies computed.
+        for number in range(call - 1, -1, -1):
+            if not set(self._calls[number].outputs) & set(self._weights):
+                return number, self._calls[number].outputs[0]
+        return -1, self._input.name
 
     def outputs(self, x: Array) -> tuple[Floats, Floats]:
         """Logits ``[n, C]`` and the last hidden layer ``[n, d]`` of samples ``[n, …]``."""

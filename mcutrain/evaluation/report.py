@@ -68,7 +68,7 @@ _WORDS = {
 
 
 def write(folder: Path, result: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Write both files of ``result`` (of ``Judge.as_json``) and return their paths.
+    """Write both files of ``result`` (of ``record.as_json``) and return their paths.
 
     Raises OptionError when the folder cannot be written.
     """
