@@ -94,6 +94,8 @@ class Case:
     wide: tuple[int, ...] = ()
     #: output to the input it is updated in
     inplace: Mapping[int, int] = field(default_factory=dict)
+    #: operands that are not random numbers
+    given: Mapping[int, Array] = field(default_factory=dict)
 
 
 def conv(pads: int = 1, stride: int = 1, **more: Any) -> dict[str, Any]:
@@ -114,6 +116,18 @@ def strided(**more: Any) -> dict[str, Any]:
 
 def depthwise(**more: Any) -> dict[str, Any]:
     return {key: value for key, value in conv(**more).items() if key != "group"}
+
+
+def update(columns: int, depth: int, *, dx: bool) -> Case:
+    """Backward pass and gradient descent in one."""
+    return Case(
+        "DenseUpdate",
+        ((1, depth), (1, columns), (columns, depth), (columns,), (4,), (1,), (1,)),
+        {"dx": dx},
+        wide=(2, 3, 4, 5),
+        inplace={0: 2, 1: 3, 2: 6},
+        given={4: np.float32([0.1, 0, 0, 1]), 5: np.float32([8]), 6: np.int32([0])},
+    )
 
 
 GRADIENT: dict[str, Any] = {"wide": (2,), "inplace": {0: 2}}
@@ -178,6 +192,9 @@ CASES: dict[str, Case] = {
         "Conv2dWeightGradient", ((1, 8, 8, 64), (1, 8, 8, 64), (64, 3, 3, 64)), conv(), **GRADIENT
     ),
     "dense 128x128": Case("Dense", ((1, 128), (128, 128))),
+    "dense 128x128 masters": Case("RoundedDense", ((1, 128), (128, 128)), wide=(1,)),
+    "dense 128x128 weights, update": update(128, 128, dx=False),
+    "dense 128x128 input, weights, update": update(128, 128, dx=True),
 }
 
 
@@ -202,12 +219,19 @@ def prepare(case: Case, dtype: str, memory: str, workers: int) -> Prepared:
         Tensor(
             name,
             shape,
-            "f32" if i in case.wide else dtype,
+            "i32"
+            if i in case.given and case.given[i].dtype == np.int32
+            else "f32"
+            if i in case.wide
+            else dtype,
             "state" if i in case.inplace.values() else "input",
         )  # type: ignore[arg-type]
         for i, (name, shape) in enumerate(zip(names, case.shapes, strict=True))
     ]
-    inputs = {t.name: rng.normal(size=t.shape).astype(NUMPY_DTYPES[t.dtype]) for t in tensors}
+    inputs = {
+        t.name: case.given.get(i, rng.normal(size=t.shape).astype(NUMPY_DTYPES[t.dtype]))
+        for i, t in enumerate(tensors)
+    }
     node = Node(case.op, tuple(names), (), dict(case.attrs), name="measured")
     outputs = [
         Tensor(names[case.inplace[i]] if i in case.inplace else f"out{i}", tuple(shape), kind)
