@@ -31,8 +31,10 @@ MCT_INLINE void input_gradient(const struct mct_dense_update *d, uint32_t k, uin
             const mct_elem low = mct_narrow(w[i]);
             sum[i] = mct_dot_low(sum[i], mct_load_low(dy + n), mct_load_low(&low));
         }
-    for (uint32_t i = 0; i < wide; i++)
-        ((mct_elem *)d->dx)[k + i] = mct_finished(sum[i], &plain, 0);
+    for (uint32_t i = 0; i < wide; i++) {
+        const bool stopped = d->relu && mct_widen(((const mct_elem *)d->x)[k + i]) <= 0.0f;
+        ((mct_elem *)d->dx)[k + i] = stopped ? (mct_elem)0 : mct_finished(sum[i], &plain, 0);
+    }
 }
 
 void MCT_KERNEL(dense_update)(const void *args, uint32_t worker, uint32_t workers) {

@@ -1,7 +1,7 @@
 /* PULP's inner loops of gradient descent on a dense layer's weights in L1, for kernels/tiled/dense_update.c.
  *
- * Blocks of four columns are the outer hardware loop, pairs of rows the inner one: all of it fits a core's
- * instruction cache. The floating-point unit, which two cores share, is the bound with dx. */
+ * With sums of dx, blocks of four columns are the outer hardware loop and pairs of rows the inner one: all of
+ * it fits a core's instruction cache. The floating-point unit, which two cores share, is its bound. */
 #ifndef MCT_DESCENT_XPULP_H
 #define MCT_DESCENT_XPULP_H
 
@@ -86,54 +86,34 @@ static __attribute__((noinline)) void mct_x_descend_with_dx(const struct mct_x_d
     /* clang-format on */
 }
 
-/* One column of two rows that only descend. Eight instructions. */
-#define MCT_X_PLAIN(offset, x, v, w, L, M)                                                                   \
-    MCT_X_MUL("t", "q0", x) L MCT_X_MUL("u", "q1", x)                                                        \
-    M MCT_X_SUB(v, v, "t") MCT_X_SW(v, offset, "w0") MCT_X_SUB(w, w, "u") MCT_X_SW(w, offset, "w1")
-
-/* The columns descend, and that is all. Reads two numbers beyond q and one beyond x. */
+/* The columns descend, and that is all: two rows at a time, from left to right. */
 static __attribute__((noinline)) void mct_x_descend(const struct mct_x_descent *d) {
-    const float *q = d->q, *x = d->x;
-    float *w = d->w, *w0, *w1;
-    float x0, x1, x2, x3, q0, q1, v0, v1, v2, v3;
-    uint32_t u, t = d->blocks;
-    /* clang-format off */
-    __asm__ volatile(
-        ".option push\n\t.option norvc\n\t"
-        MCT_X_PLW("x0", "x")
-        ".insn i 0x7b, 4, x1, %[t], 100\n\t" /* lp.setup: the next 50 instructions, for each block */
-        MCT_X_PLW("x1", "x") "mv %[w0], %[w]\n\t"
-        MCT_X_PLW("x2", "x") "srli %[t], %[step], 1\n\t"
-        MCT_X_PLW("x3", "x") "add %[w1], %[w], %[t]\n\t"
-        MCT_X_PLW("q0", "q") "addi %[w], %[w], 16\n\t"
-        MCT_X_PLW("q1", "q")
-        ".insn i 0x7b, 4, x0, %[pairs], 72\n\t" /* lp.setup: the next 36, for each pair of rows */
-        MCT_X_LW("v0", "0", "w0")
-        MCT_X_LW("v1", "0", "w1")
-        MCT_X_PLAIN("0", "x0", "v0", "v1", MCT_X_LW("v2", "4", "w0"), MCT_X_LW("v3", "4", "w1"))
-        MCT_X_PLAIN("4", "x1", "v2", "v3", MCT_X_LW("v0", "8", "w0"), MCT_X_LW("v1", "8", "w1"))
-        MCT_X_PLAIN("8", "x2", "v0", "v1", MCT_X_LW("v2", "12", "w0"), MCT_X_LW("v3", "12", "w1"))
-        MCT_X_MUL("t", "q0", "x3")
-        MCT_X_PLW("q0", "q")
-        MCT_X_MUL("u", "q1", "x3")
-        MCT_X_SUB("v2", "v2", "t")
-        MCT_X_SW("v2", "12", "w0")
-        "add %[w0], %[w0], %[step]\n\t"
-        MCT_X_SUB("v3", "v3", "u")
-        MCT_X_SW("v3", "12", "w1")
-        "add %[w1], %[w1], %[step]\n\t"
-        MCT_X_PLW("q1", "q")
-        "slli %[t], %[pairs], 3\n\t" /* back to the first row */
-        "addi %[t], %[t], 8\n\t"
-        "sub %[q], %[q], %[t]\n\t"
-        MCT_X_PLW("x0", "x")
-        ".option pop"
-        : [q] "+r"(q), [w] "+r"(w), [x] "+r"(x), [t] "+r"(t), [w0] "=&r"(w0), [w1] "=&r"(w1),
-          [x0] "=&r"(x0), [x1] "=&r"(x1), [x2] "=&r"(x2), [x3] "=&r"(x3), [q0] "=&r"(q0), [q1] "=&r"(q1),
-          [v0] "=&r"(v0), [v1] "=&r"(v1), [v2] "=&r"(v2), [v3] "=&r"(v3), [u] "=&r"(u)
-        : [step] "r"(2 * d->pitch), [pairs] "r"(d->rows / 2)
-        : "memory");
-    /* clang-format on */
+    const float *q = d->q;
+    float *w0 = d->w, *w1;
+    for (uint32_t pairs = d->rows / 2; pairs; pairs--, q += 2, w0 = w1) {
+        const float *x = d->x;
+        float v, v0, v1, t;
+        w1 = (float *)(void *)((uint8_t *)w0 + d->pitch);
+        /* clang-format off */
+        __asm__ volatile(
+            ".option push\n\t.option norvc\n\t"
+            ".insn i 0x7b, 4, x0, %[columns], 18\n\t" /* lp.setup: the next 9 instructions */
+            MCT_X_PLW("v", "x")
+            MCT_X_LW("v0", "0", "w0")
+            MCT_X_MUL("t", "q0", "v")
+            MCT_X_LW("v1", "0", "w1")
+            MCT_X_SUB("v0", "v0", "t")
+            MCT_X_MUL("t", "q1", "v")
+            MCT_X_PSW("v0", "w0")
+            MCT_X_SUB("v1", "v1", "t")
+            MCT_X_PSW("v1", "w1")
+            ".option pop"
+            : [x] "+r"(x), [w0] "+r"(w0), [w1] "+r"(w1), [v] "=&r"(v), [v0] "=&r"(v0), [v1] "=&r"(v1),
+              [t] "=&r"(t)
+            : [q0] "r"(q[0]), [q1] "r"(q[1]), [columns] "r"(4 * d->blocks)
+            : "memory");
+        /* clang-format on */
+    }
 }
 
 #endif

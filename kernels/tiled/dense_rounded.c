@@ -7,9 +7,9 @@ MCT_ANY_SHAPE(dense_rounded)
 #include "../dense_rounded.c"
 #include "tiled/l1.h"
 
-/* Bytes of a tile at least, so that its transfer is worth the start of one. While one is used, others are on
- * their way, two if there is room, so that DMA does not rest. */
-enum { LEAST = 4096, ROWS = 8, TILES = 3 };
+/* Bytes of a tile at least, so that its transfer is worth the start of one; in a large matrix twice as many.
+ * While one is used, others are on their way, two if there is room, so that DMA does not rest. */
+enum { LEAST = 4096, LARGE = 32 * LEAST, ROWS = 8, TILES = 3 };
 
 /* x . row of w, of `pairs` > 0 pairs */
 static float one_row(const mct_elem *x, const float *w, uint32_t pairs) {
@@ -38,7 +38,8 @@ static float one_row(const mct_elem *x, const float *w, uint32_t pairs) {
 void MCT_TILED(dense_rounded)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_rounded copy = *(const struct mct_dense_rounded *)args, *d = &copy;
     const uint32_t row = d->depth * sizeof(float);
-    const uint32_t rows = row ? (LEAST / (ROWS * row) + (LEAST < ROWS * row)) * ROWS : 0;
+    const uint32_t least = d->columns * row < LARGE ? LEAST : 2 * LEAST;
+    const uint32_t rows = row ? (least / (ROWS * row) + (least < ROWS * row)) * ROWS : 0;
     const struct mct_finish finish = {d->bias, d->activation, d->lo, d->hi};
     struct mct_l1 room = mct_l1_all();
     mct_elem *x = mct_l1_take(&room, d->depth * sizeof(mct_elem)), *y = d->y;

@@ -8,59 +8,70 @@
 MCT_ANY_SHAPE(dense_update)
 #include "../dense_update.c"
 #include "simd/descent_xpulp.h"
+#include "simd/streams_xpulp.h"
 #include "tiled/l1.h"
 
-enum { TILES = 3, MOST_ROWS = 16 };
+/* The first tile is a small one, so that work begins soon; then each is twice the one before. */
+enum { TILES = 3, MOST_ROWS = 32, FIRST_ROWS = 8 };
+
+/* What worker 0 finds out for all. */
+struct found {
+    uint32_t bad;
+    float step, keep;
+};
 
 struct walk {
     const struct mct_dense_update *d;
     mct_elem *x, *dy;
     float *wide_x, *q, *bias, *sum, *tile[TILES];
-    volatile uint32_t *bad;
-    uint32_t column, columns; /* this worker's */
-    uint32_t rows;            /* of a tile */
+    volatile struct found *found;
+    uint32_t column, columns;  /* this worker's */
+    uint32_t rows, first_rows; /* of a tile */
 };
 
 /* False: even the smallest tiles are too large. */
 static bool plan(struct walk *k, const struct mct_dense_update *d, uint32_t worker, uint32_t workers) {
     struct mct_l1 room = mct_l1_all();
-    uint32_t block, last, most = mct_ceil_div(d->depth / 4, workers) * 4 * sizeof(float);
-    mct_split(d->depth / 4, worker, workers, &block, &last);
-    *k = (struct walk){.d = d, .column = 4 * block, .columns = 4 * (last - block)};
+    /* as mct_split, with one division */
+    const uint32_t blocks = d->depth / 4, share = blocks / workers, rest = blocks - share * workers;
+    const uint32_t most = (share + (rest > 0)) * 4 * sizeof(float);
+    *k = (struct walk){.d = d,
+                       .column = 4 * (worker * share + mct_min(worker, rest)),
+                       .columns = 4 * (share + (worker < rest))};
     k->x = mct_l1_take(&room, d->depth * sizeof(mct_elem));
     k->dy = mct_l1_take(&room, d->columns * sizeof(mct_elem));
     k->wide_x = mct_l1_take(&room, (d->depth + 1) * sizeof(float));
     k->q = mct_l1_take(&room, (d->columns + 2) * sizeof(float));
     k->bias = mct_l1_take(&room, d->columns * sizeof(float));
-    k->bad = mct_l1_take(&room, sizeof *k->bad);
-    if (!k->x || !k->dy || !k->wide_x || !k->q || !k->bias || !k->bad)
+    k->found = mct_l1_take(&room, sizeof *k->found);
+    if (!k->x || !k->dy || !k->wide_x || !k->q || !k->bias || !k->found)
         return false;
     const uint32_t part = room.left / workers / 16 * 16;
     if (part < most * (1 + TILES * 2))
         return false;
     k->rows = mct_min(mct_min((part - most) / (TILES * most), MOST_ROWS) / 2 * 2, d->columns);
+    k->first_rows = mct_min(k->rows, FIRST_ROWS);
     k->sum = (float *)(void *)(room.at + worker * part);
     for (uint32_t i = 0; i < TILES; i++)
         k->tile[i] = k->sum + most / sizeof(float) * (1 + i * k->rows);
     return true;
 }
 
-/* Begins to bring or send the tile that begins with a row. */
-static void move(const struct walk *k, uint32_t row, float *tile, bool in) {
+/* Begins to bring or send a tile of some rows. */
+static void move(const struct walk *k, uint32_t row, uint32_t rows, float *tile, bool in) {
     float *w = k->d->w + row * k->d->depth + k->column;
-    const uint32_t rows = mct_min(k->rows, k->d->columns - row), bytes = k->columns * sizeof(float);
+    const uint32_t bytes = k->columns * sizeof(float), stride = k->d->depth * sizeof(float);
     if (in)
-        mct_dma_in_rows(tile, w, rows, bytes, k->d->depth * sizeof(float));
+        mct_dma_in_rows(tile, w, rows, bytes, stride);
     else
-        mct_dma_out_rows(w, tile, rows, bytes, k->d->depth * sizeof(float));
+        mct_dma_out_rows(w, tile, rows, bytes, stride);
 }
 
 /* Whether a share of pairs holds an infinity or a NaN. */
 static uint32_t not_finite(const mct_elem *x, uint32_t count, uint32_t worker, uint32_t workers) {
-    uint32_t i, last, found = 0;
-    mct_split(count / 2, worker, workers, &i, &last);
-    for (; i < last; i++) {
-        const uint32_t exponents = mct_xpulp_word(x + 2 * i) & 0x7c007c00u;
+    uint32_t found = 0;
+    for (uint32_t i = 2 * worker; i < count; i += 2 * workers) {
+        const uint32_t exponents = mct_xpulp_word(x + i) & 0x7c007c00u;
         /* an exponent of ones carries into the sign */
         found |= (exponents + 0x04000400u) & 0x80008000u;
     }
@@ -68,16 +79,14 @@ static uint32_t not_finite(const mct_elem *x, uint32_t count, uint32_t worker, u
 }
 
 /* Binary32 copies, the bias, and whether there is anything to be done. */
-static void prepare(const struct walk *k, float step, float keep, uint32_t worker, uint32_t workers) {
+static void prepare(const struct walk *k, uint32_t worker, uint32_t workers) {
     const struct mct_dense_update *d = k->d;
-    uint32_t i, last;
+    const float step = k->found->step, keep = k->found->keep;
     if (not_finite(k->x, d->depth, worker, workers) | not_finite(k->dy, d->columns, worker, workers))
-        *k->bad = 1;
-    mct_split(d->depth, worker, workers, &i, &last);
-    for (; i < last; i++)
+        k->found->bad = 1;
+    for (uint32_t i = worker; i < d->depth; i += workers)
         k->wide_x[i] = mct_widen(k->x[i]);
-    mct_split(d->columns, worker, workers, &i, &last);
-    for (; i < last; i++) {
+    for (uint32_t i = worker; i < d->columns; i += workers) {
         k->q[i] = step * mct_widen(k->dy[i]);
         k->bias[i] = keep * k->bias[i] - k->q[i];
     }
@@ -98,49 +107,53 @@ static __attribute__((noinline)) void decay(const struct mct_x_descent *d, float
     }
 }
 
-/* A tile of a worker's columns. */
-static void descend(const struct walk *k, uint32_t row, float *tile, float keep) {
-    const uint32_t rows = mct_min(k->rows, k->d->columns - row);
-    const struct mct_x_descent part = {.q = k->q + row,
-                                       .dy = k->dy + row,
-                                       .w = tile,
-                                       .x = k->wide_x + k->column,
-                                       .sum = k->sum,
-                                       .pitch = k->columns * sizeof(float),
-                                       .rows = rows,
-                                       .blocks = k->columns / 4};
-    if (keep != 1.0f)
-        decay(&part, keep);
-    if (keep != 1.0f || !k->d->dx)
-        mct_x_descend(&part);
-    else
-        mct_x_descend_with_dx(&part);
-}
-
 /* All tiles of a worker, the first of which is on its way in `group`. */
 static void walk(const struct walk *k, float keep, uint32_t group) {
-    uint32_t at = 0;
+    const uint32_t end = k->d->columns;
+    const bool sums = k->d->dx && keep == 1.0f;
+    struct mct_x_descent part = {.q = k->q,
+                                 .dy = k->dy,
+                                 .x = k->wide_x + k->column,
+                                 .sum = k->sum,
+                                 .pitch = k->columns * sizeof(float),
+                                 .rows = k->first_rows,
+                                 .blocks = k->columns / 4};
     for (uint32_t c = 0; c < k->columns; c++)
         k->sum[c] = 0;
-    for (uint32_t row = 0; row < k->d->columns; row += k->rows) {
-        const uint32_t after = at == TILES - 1 ? 0 : at + 1, before = at == 0 ? TILES - 1 : at - 1;
+    for (uint32_t row = 0, sent = 0, at = 0; row < end; at = at == TILES - 1 ? 0 : at + 1) {
+        const uint32_t next = row + part.rows;
+        const uint32_t rows = mct_min(mct_min(2 * part.rows, k->rows), end - next);
         mct_dma_wait(group);
         group = mct_dma_begin();
-        if (row + k->rows < k->d->columns)
-            move(k, row + k->rows, k->tile[after], true);
+        if (rows)
+            move(k, next, rows, k->tile[at == TILES - 1 ? 0 : at + 1], true);
         if (row > 0)
-            move(k, row - k->rows, k->tile[before], false);
-        descend(k, row, k->tile[at], keep);
-        if (row + k->rows >= k->d->columns) {
+            move(k, sent, row - sent, k->tile[at == 0 ? TILES - 1 : at - 1], false);
+        part.w = k->tile[at];
+        if (keep != 1.0f)
+            decay(&part, keep);
+        if (sums)
+            mct_x_descend_with_dx(&part);
+        else
+            mct_x_descend(&part);
+        part.q += part.rows;
+        part.dy += part.rows;
+        part.rows = rows;
+        sent = row;
+        row = next;
+        if (rows == 0) {
             mct_dma_wait(group);
             group = mct_dma_begin();
-            move(k, row, k->tile[at], false);
+            move(k, sent, end - sent, k->tile[at], false);
         }
-        at = after;
     }
-    if (k->d->dx)
-        for (uint32_t c = 0; c < k->columns; c += 4)
-            mct_narrow4((mct_elem *)k->d->dx + k->column + c, k->sum + c, false);
+    mct_elem *dx = (mct_elem *)k->d->dx + k->column, narrow[4];
+    for (uint32_t c = 0; k->d->dx && c < k->columns; c += 4)
+        if (k->d->relu) {
+            mct_narrow4(narrow, k->sum + c, false);
+            mct_x_relu_gradient(dx + c, narrow, k->x + k->column + c, 2);
+        } else
+            mct_narrow4(dx + c, k->sum + c, false);
     mct_dma_wait(group);
 }
 
@@ -151,8 +164,6 @@ void MCT_TILED(dense_update)(const void *args, uint32_t worker, uint32_t workers
         mct_any_shape_dense_update(args, worker, workers);
         return;
     }
-    const float step = d->hyper[0] * (d->hyper[3] / *d->scale);
-    const float keep = 1.0f - d->hyper[0] * d->hyper[2];
     uint32_t group = 0;
     if (worker == 0) {
         group = mct_dma_begin();
@@ -160,17 +171,20 @@ void MCT_TILED(dense_update)(const void *args, uint32_t worker, uint32_t workers
         mct_l1_in(k.dy, d->dy, d->columns * sizeof(mct_elem));
         if (d->bias)
             mct_l1_in(k.bias, d->bias, d->columns * sizeof(float));
-        *k.bad = *d->overflow != 0;
+        const float rate = d->hyper[0];
+        k.found->step = rate * (d->hyper[3] / *d->scale);
+        k.found->keep = 1.0f - rate * d->hyper[2];
+        k.found->bad = *d->overflow != 0;
         mct_dma_wait(group);
     }
     if (k.columns) {
         group = mct_dma_begin();
-        move(&k, 0, k.tile[0], true);
+        move(&k, 0, k.first_rows, k.tile[0], true);
     }
     mct_barrier();
-    prepare(&k, step, keep, worker, workers);
+    prepare(&k, worker, workers);
     mct_barrier();
-    if (*k.bad) {
+    if (k.found->bad) {
         if (k.columns)
             mct_dma_wait(group);
         *(volatile int32_t *)d->overflow = 1;
@@ -179,7 +193,7 @@ void MCT_TILED(dense_update)(const void *args, uint32_t worker, uint32_t workers
         return;
     }
     if (k.columns)
-        walk(&k, keep, group);
+        walk(&k, k.found->keep, group);
     if (d->bias && worker == workers - 1) {
         group = mct_dma_begin();
         mct_l1_out(d->bias, k.bias, d->columns * sizeof(float));

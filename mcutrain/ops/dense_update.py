@@ -71,7 +71,7 @@ class DenseUpdate(Op):
     weight decay, 1 / batch]; scale f32[1] (loss scale); overflow i32[1].
     outputs: w, b when given, overflow, and with attribute ``dx`` the gradient dx T [..., K].
 
-        dx = dy . T(w), with the weights as they were
+        dx = dy . T(w), with the weights as they were; with attribute ``relu`` 0 where x <= 0
         overflow = 1 if x or dy hold an infinity or a NaN; if it is set, nothing below happens
         q = rate * (1 / batch / scale) * dy;  keep = 1 - rate * decay
         w = keep * w - q (x) x;  b = keep * b - q
@@ -102,7 +102,8 @@ class DenseUpdate(Op):
         results: list[Array] = []
         if node.attrs.get("dx"):
             columns = narrow(w, x.dtype.type).T
-            results.append(finish(node, dot_nt(dy.reshape(1, -1), columns), None, outputs[-1]))
+            dx = finish(node, dot_nt(dy.reshape(1, -1), columns), None, outputs[-1])
+            results.append(np.where(x <= 0, dx.dtype.type(0), dx) if node.attrs.get("relu") else dx)
         finite = bool(np.isfinite(x).all() and np.isfinite(dy).all())
         if overflow[0] != 0 or not finite:
             kept = [w.copy()] if bias is None else [w.copy(), bias.copy()]
@@ -128,6 +129,7 @@ class DenseUpdate(Op):
             "overflow": pointer(inputs[6]),
             "columns": w.shape[0],
             "depth": w.shape[1],
+            "relu": bool(node.attrs.get("relu")),
         }
         return KernelCall("dense_update", x.dtype, fields)
 

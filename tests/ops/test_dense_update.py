@@ -56,6 +56,9 @@ def test_update(columns: int, depth: int, dx: bool, dtype: str) -> None:
         if dx:  # from the weights as they were
             (expected,) = check_kernel("Dense", [dy, np.ascontiguousarray(w.astype(dtype).T)])
             np.testing.assert_array_equal(got[-1], expected)
+            given = [np.maximum(x, 0), dy, w, bias, hyper, scale, NO]
+            got = check_kernel("DenseUpdate", given, {"dx": True, "relu": True}, inplace=inplace)
+            np.testing.assert_array_equal(got[-1], np.where(x > 0, expected, 0))
 
 
 @pytest.mark.parametrize("where", ["x", "dy", "before"])

@@ -35,7 +35,14 @@ TARGETS = [
     pytest.param("gvsoc", marks=[pytest.mark.gvsoc, pytest.mark.slow]),
 ]
 KERNELS = [
-    *("dense", "dense_weight_gradient", "bias_gradient", "dense_rounded", "dense_update"),
+    *(
+        "dense",
+        "dense_weight_gradient",
+        "bias_gradient",
+        "dense_rounded",
+        "dense_update",
+        "mean_squared_error",
+    ),
     *("conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"),
     *("depthwise_forward", "depthwise_input_gradient", "depthwise_weight_gradient"),
     "strided_copy",
@@ -294,6 +301,14 @@ def test_dense_on_masters(columns: int, depth: int) -> None:
 @pytest.mark.parametrize("where", ["x", "dy", "before"])
 def test_dense_update_after_an_overflow(where: str) -> None:
     descent.test_nothing_is_updated_after_an_overflow(where, np.inf)
+
+
+@pytest.mark.parametrize("count", [1, 7, 640, 5000])
+def test_mean_squared_error(count: int) -> None:
+    rng = np.random.default_rng(count)
+    x, target = rng.normal(size=(1, count)).astype("f2"), rng.normal(size=(1, count)).astype("f4")
+    kernel_harness.check_kernel("MeanSquaredError", [x, target, np.float32([8])], workers=(8, 3))
+    kernel_harness.check_kernel("MeanSquaredErrorLoss", [x, target], workers=(8, 3))
 
 
 def test_dense_batched() -> None:

@@ -97,6 +97,12 @@ def _fuse(
         if len(users) == 1 and users[0].op == "Dense" and users[0].inputs[0] == dy:
             removed += [transpose, users[0]]
             dx = users[0].outputs[0]
+    # x is what the ReLU of the layer below gave: its gradient is that of a mask on dx
+    masks = [n for n in consumers.get(dx, ()) if n.op == "ActivationGradient"]
+    relu = len(consumers.get(dx, ())) == 1 and [_relu_of(n, x) for n in masks] == [True]
+    if relu:
+        removed += masks
+        dx = masks[0].outputs[0]
     backward = graph.nodes.index(node)
     later = [n for n in graph.nodes[backward:] if weight in n.inputs and n not in removed]
     if later or sum(node.outputs[0] in n.outputs for n in graph.nodes) > 1:
@@ -111,7 +117,7 @@ def _fuse(
         single,
         "DenseUpdate",
         inputs,
-        {"dx": bool(dx)},
+        {"dx": bool(dx), "relu": relu},
         name=f"{node.name.rpartition('.')[0]}.update",
         outputs=outputs,
         source=node.source,
@@ -119,6 +125,10 @@ def _fuse(
     graph.nodes[backward] = single.nodes[0]
     graph.nodes = [n for n in graph.nodes if n not in removed]
     return bias
+
+
+def _relu_of(node: Node, y: str) -> bool:
+    return node.attrs.get("activation") == "relu" and node.inputs[1] == y
 
 
 def _one_row(graph: Graph, name: str) -> bool:
