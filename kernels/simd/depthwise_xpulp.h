@@ -89,6 +89,118 @@ MCT_INLINE void mct_x_depthwise(mct_elem *y, const mct_elem *x, const struct mct
         __asm__ volatile(MCT_X_PIXELS("35", "") : MCT_X_PIXEL_OPERANDS : "memory");
 }
 
+/* What mct_x_depthwise_down has no registers for. The assembly knows the offsets. */
+struct mct_x_down {
+    uint32_t columns;       /*  0: to go */
+    uint32_t twice, odd;    /*  4,  8: rows in twos, and whether there is one more */
+    int32_t x_jump, y_jump; /* 12, 16: bytes from where a column ends to where the next one begins */
+};
+
+/* clang-format off */
+#define MCT_X_OP(f3, f7, to, p, q) ".insn r 0x57, " f3 ", " f7 ", %[" to "], " p ", " q "\n\t"
+#define MCT_X_DOWN_LD(to, by) MCT_X_LD(to, by)
+#define MCT_X_DOWN_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %[" s "], %[" v "], %[" w "]\n\t"
+#define MCT_X_DOWN_ZERO(s) "mv %[" s "], x0\n\t"
+#define MCT_X_DOWN_NARROW(s, v) ".insn r 0x33, 2, 0x58, %[u], %[" s "], %[" v "]\n\t"
+#define MCT_X_DOWN_LOW(c) ".insn r 0x57, 0, 0x68, %[u], x0, %[" c "]\n\t"
+#define MCT_X_DOWN_PLAIN(e, f) ""
+#define MCT_X_DOWN_BIAS(e, f) "fadd.s %[" e "], %[" e "], %[bias0]\n\t" "fadd.s %[" f "], %[" f "], %[bias1]\n\t"
+#define MCT_X_DOWN_BOUND(by) ".insn r 0x57, 0, 0x18, %[u], %[u], " by "\n\t"
+/* Row r of x: its three words are in a, b and c, the third of the row before in d. It ends results r - 2 in e
+ * and f, is the middle of results r - 1 in g and h, and begins results r in e and f. */
+#define MCT_X_DOWN_ROW(e, f, g, h, d, c, BIAS, bound)                                                        \
+    MCT_X_PACK("u", "a", d) MCT_X_HIGH(d, "a") MCT_X_DOWN_DOT(g, "u", "f1") MCT_X_PACK("t", "b", "a")        \
+    MCT_X_DOWN_DOT(h, d, "g1") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT(e, "t", "f3") MCT_X_PACK("u", c, "b")     \
+    MCT_X_DOWN_DOT(f, "a", "g3") MCT_X_HIGH("b", c) MCT_X_DOWN_DOT(g, "u", "f2") MCT_X_DOWN_LOW(c)           \
+    MCT_X_DOWN_DOT(h, "b", "g2") "srli %[b], %[" c "], 16\n\t" MCT_X_DOWN_DOT(e, "u", "f4")                  \
+    MCT_X_DOWN_LD(d, "back") MCT_X_DOWN_DOT(f, "b", "g4") BIAS(e, f) MCT_X_DOWN_NARROW(e, f)                 \
+    MCT_X_DOWN_ZERO(f) MCT_X_DOWN_LD("b", "back") MCT_X_DOWN_DOT(f, "a", "g0") MCT_X_DOWN_ZERO(e)            \
+    MCT_X_DOWN_BOUND(bound) MCT_X_DOWN_LD("a", "down") "sw %[u], 0(%[y])\n\t"                               \
+    "add %[y], %[y], %[result]\n\t" MCT_X_DOWN_DOT(e, "t", "f0")
+#define MCT_X_DOWN(LENGTH, BIAS, bound)                                                                      \
+    ".option push\n\t"                                                                                       \
+    ".option norvc\n\t"                                                                                      \
+    "addi sp, sp, -16\n\t"                                                                                   \
+    "sw %[t], 0(sp)\n"                                                                                       \
+    "1:\t" MCT_X_DOWN_LD("c", "back") MCT_X_DOWN_ZERO("e") MCT_X_DOWN_LD("b", "back") MCT_X_DOWN_ZERO("f")   \
+    MCT_X_DOWN_LD("a", "down") MCT_X_DOWN_ZERO("g") MCT_X_DOWN_LD("d", "back") MCT_X_PACK("t", "b", "a")     \
+    MCT_X_DOWN_ZERO("h") MCT_X_DOWN_DOT("e", "t", "f0") MCT_X_HIGH("a", "b") MCT_X_DOWN_LD("b", "back")      \
+    MCT_X_DOWN_DOT("f", "a", "g0") MCT_X_DOWN_LD("a", "down")                                                \
+    MCT_X_PACK("t", "b", "a") MCT_X_PACK("u", "a", "c")                                                      \
+    MCT_X_HIGH("c", "a") MCT_X_DOWN_DOT("e", "u", "f1") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT("f", "c", "g1")  \
+    MCT_X_PACK("u", "d", "b") MCT_X_DOWN_DOT("g", "t", "f0") MCT_X_HIGH("b", "d")                            \
+    MCT_X_DOWN_DOT("e", "u", "f2") "lw %[u], 0(sp)\n\t" MCT_X_DOWN_DOT("f", "b", "g2")                       \
+    MCT_X_DOWN_LD("c", "back") "lw %[t], 4(%[u])\n\t" MCT_X_DOWN_LD("b", "back")                             \
+    MCT_X_DOWN_DOT("h", "a", "g0") MCT_X_DOWN_LD("a", "down")                                                \
+    "beqz %[t], 2f\n\t"                                                                                      \
+    ".insn i 0x7b, 4, x0, %[t], 2*" LENGTH "\n\t" /* lp.setup: two rows */                                  \
+    MCT_X_DOWN_ROW("e", "f", "g", "h", "d", "c", BIAS, bound)                                                \
+    MCT_X_DOWN_ROW("g", "h", "e", "f", "c", "d", BIAS, bound)                                                \
+    "lw %[u], 0(sp)\n"                                                                                       \
+    "2:\tlw %[t], 8(%[u])\n\t"                                                                               \
+    "beqz %[t], 3f\n\t"                                                                                      \
+    MCT_X_PACK("t", "b", "a") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT("e", "t", "f3")                            \
+    MCT_X_DOWN_LOW("c") MCT_X_DOWN_DOT("f", "a", "g3") "srli %[b], %[c], 16\n\t"                             \
+    MCT_X_DOWN_DOT("e", "u", "f4") MCT_X_DOWN_DOT("f", "b", "g4") BIAS("e", "f")                             \
+    MCT_X_DOWN_NARROW("e", "f") MCT_X_DOWN_BOUND(bound) "sw %[u], 0(%[y])\n\t"                               \
+    "lw %[u], 0(sp)\n"                                                                                       \
+    "3:\tlw %[t], 0(%[u])\n\t"                                                                               \
+    "lw %[a], 12(%[u])\n\t"                                                                                  \
+    "lw %[b], 16(%[u])\n\t"                                                                                  \
+    "addi %[t], %[t], -1\n\t"                                                                                \
+    "add %[x], %[x], %[a]\n\t"                                                                               \
+    "sw %[t], 0(%[u])\n\t"                                                                                   \
+    "add %[y], %[y], %[b]\n\t"                                                                               \
+    "bnez %[t], 1b\n\t"                                                                                      \
+    "addi sp, sp, 16\n\t"                                                                                    \
+    ".option pop"
+/* clang-format on */
+#define MCT_X_DOWN_OPERANDS                                                                                  \
+    [x] "+r"(x), [y] "+r"(y), [t] "+r"(at), [u] "=&r"(u), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c),          \
+        [d] "=&r"(d), [e] "=&r"(e), [f] "=&r"(f), [g] "=&r"(g),                                              \
+        [h] "=&r"(h)                                                                                         \
+        : [f0] "r"(w->first[0]), [f1] "r"(w->first[1]), [f2] "r"(w->first[2]), [f3] "r"(w->first[3]),        \
+          [f4] "r"(w->first[4]), [g0] "r"(w->second[0]), [g1] "r"(w->second[1]), [g2] "r"(w->second[2]),     \
+          [g3] "r"(w->second[3]), [g4] "r"(w->second[4]), [back] "r"(back), [down] "r"(row - 2 * back),      \
+          [result] "r"(result), [select] "r"(0x00030001u)
+
+/* `columns` > 0 columns of `rows` > 0 results in two channels, with stride 1 down the columns: sums of x
+ * times the taps, plus bias, set to zero below zero when `bound` is 0, and left as they are when it is
+ * 0x80008000. Bytes from a tap to the one before it in its row (`back`); from a row of taps to the next,
+ * which is also that from a result's first tap to that of the next (`row`), and from a result to the next;
+ * from a column to the next in x and in y.
+ *
+ * Three rows of results are on their way at a time, so that each row of x is read once, and its pairs are put
+ * together once for the first and last taps. It reads as far as two rows behind the last one that it needs.
+ */
+MCT_INLINE void mct_x_depthwise_down(mct_elem *y, const mct_elem *x, const struct mct_x_taps *w,
+                                     const float *bias, uint32_t bound, uint32_t rows, int32_t back,
+                                     int32_t row, int32_t result, uint32_t columns, int32_t x_column,
+                                     int32_t y_column) {
+    uint32_t a, b, c, d, u;
+    float e, f, g, h;
+    const int32_t twice = (int32_t)(rows / 2);
+    struct mct_x_down down = {.columns = columns,
+                              .twice = (uint32_t)twice,
+                              .odd = rows % 2,
+                              .x_jump = x_column - (2 * twice + 3) * row,
+                              .y_jump = y_column - 2 * twice * result};
+    struct mct_x_down *at = &down;
+    x = (const mct_elem *)(const void *)((const uint8_t *)x - 2 * back);
+    if (!bias)
+        __asm__ volatile(MCT_X_DOWN("54", MCT_X_DOWN_PLAIN, "%[bound]")
+                         : MCT_X_DOWN_OPERANDS, [bound] "r"(bound)
+                         : "memory");
+    else if (bound == 0)
+        __asm__ volatile(MCT_X_DOWN("58", MCT_X_DOWN_BIAS, "x0")
+                         : MCT_X_DOWN_OPERANDS, [bias0] "r"(bias[0]), [bias1] "r"(bias[1])
+                         : "memory");
+    else
+        __asm__ volatile(MCT_X_DOWN("58", MCT_X_DOWN_BIAS, "%[u]")
+                         : MCT_X_DOWN_OPERANDS, [bias0] "r"(bias[0]), [bias1] "r"(bias[1])
+                         : "memory");
+}
+
 #define MCT_X_AT(to, from, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" from "], %[" by "]\n\t"
 /* A tap: its words are in a (first pixel) and b (second); `next` loads more meanwhile, not into a. */
 #define MCT_X_TAP(a, b, i, j, next)                                                                          \

@@ -27,6 +27,7 @@ void MCT_TILED(depthwise_forward)(const void *args, uint32_t worker, uint32_t wo
         .top = -(int32_t)d->pad_top,
         .left = -(int32_t)d->pad_left,
         .tile_rows = d->tile_rows,
+        .part = d->tile_columns,
     };
     if (d->kernel_h == 3 && d->kernel_w == 3 && d->channels % 4 == 0 && d->activation != MCT_CLIP &&
         mct_depthwise_plan(&k))

@@ -27,6 +27,7 @@ void MCT_TILED(depthwise_input_gradient)(const void *args, uint32_t worker, uint
         .top = (int32_t)d->pad_top,
         .left = (int32_t)d->pad_left,
         .tile_rows = d->tile_rows,
+        .part = d->tile_columns,
     };
     if (d->kernel_h == 3 && d->kernel_w == 3 && d->channels % 4 == 0 && d->stride_h == 1 &&
         d->stride_w == 1 && mct_depthwise_plan(&k))

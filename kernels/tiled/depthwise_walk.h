@@ -13,30 +13,37 @@ static bool mct_depthwise_plan(struct mct_depthwise_walk *k) {
     return k->bias_here && mct_depthwise_tiles(k, l1, 1);
 }
 
-static void mct_depthwise_send(const struct mct_depthwise_walk *k, struct mct_depthwise_step s) {
-    const uint32_t row = k->out_width * k->channels;
-    mct_l1_out(k->y + (s.sample * k->out_height + s.tile * k->tile_rows) * row, k->ys[s.place],
-               mct_depthwise_rows(k, s.tile) * row * sizeof(mct_elem));
-}
-
-/* Pairs [first, last) of channels of a tile. */
+/* Pairs [first, last) of channels of a tile, whose rows are walked down if results and taps follow each
+ * other. */
 static void mct_depthwise_compute(const struct mct_depthwise_walk *k, struct mct_depthwise_step s,
                                   uint32_t first, uint32_t last) {
-    const uint32_t rows = mct_depthwise_rows(k, s.tile), pitch = k->wide * k->channels;
-    const int32_t pixel = (int32_t)(k->channels * sizeof(mct_elem)), row = (int32_t)k->wide * pixel;
+    const uint32_t rows = mct_depthwise_rows(k, s.tile), pitch = k->wide * k->part;
+    const int32_t pixel = (int32_t)(k->part * sizeof(mct_elem)), row = (int32_t)k->wide * pixel;
+    const int32_t result = (int32_t)k->out_width * pixel;
+    const bool down = k->row_step == 1 && mct_magnitude(k->tap_row) == 1;
     const struct mct_x_steps steps = {
         k->tap_column * pixel, k->tap_row * row - 2 * k->tap_column * pixel,
         (int32_t)k->column_step * pixel - 2 * k->tap_column * pixel - 2 * k->tap_row * row, pixel};
     const int32_t jump = (int32_t)k->row_step * row - (int32_t)(k->out_width * k->column_step) * pixel;
     const mct_elem *tile = k->xs[s.place];
+    mct_elem *y = k->ys[s.place];
     if (k->tap_row < 0)
         tile += 2 * mct_magnitude(k->tap_row) * pitch;
     if (k->tap_column < 0)
-        tile += 2 * mct_magnitude(k->tap_column) * k->channels;
+        tile += 2 * mct_magnitude(k->tap_column) * k->part;
+    if (down && k->tap_row < 0) { /* the rows of taps go up, and so the results */
+        tile += (rows - 1) * pitch;
+        y += (rows - 1) * k->out_width * k->part;
+    }
     for (uint32_t c = 2 * first; c < 2 * last; c += 2) {
-        const struct mct_x_taps taps = mct_x_taps(k->w_here + c, k->channels);
-        mct_x_depthwise(k->ys[s.place] + c, tile + c, &taps, &steps, k->bias ? k->bias_here + c : 0, k->bound,
-                        rows, k->out_width, jump);
+        const struct mct_x_taps taps = mct_x_taps(k->w_here + s.part * k->part + c, k->channels);
+        const float *bias = k->bias ? k->bias_here + s.part * k->part + c : 0;
+        if (down)
+            mct_x_depthwise_down(y + c, tile + c, &taps, bias, k->bound, rows, -k->tap_column * pixel,
+                                 k->tap_row * row, k->tap_row * result, k->out_width,
+                                 (int32_t)k->column_step * pixel, pixel);
+        else
+            mct_x_depthwise(y + c, tile + c, &taps, &steps, bias, k->bound, rows, k->out_width, jump);
     }
 }
 
@@ -51,7 +58,7 @@ static void mct_depthwise(const struct mct_depthwise_walk *k, uint32_t worker, u
             mct_l1_in(k->bias_here, k->bias, k->channels * sizeof(float));
     }
     mct_depthwise_sides(k, worker, workers);
-    mct_split(k->channels / 2, worker, workers, &first, &last);
+    mct_split(k->part / 2, worker, workers, &first, &last);
     for (bool begun = false; s.sample < k->batch; before = s, s = next, begun = true) {
         mct_dma_wait(group);
         mct_barrier(); /* this step's x is here, the last one's y is complete and its x free */
@@ -60,14 +67,14 @@ static void mct_depthwise(const struct mct_depthwise_walk *k, uint32_t worker, u
         if (next.sample < k->batch)
             mct_depthwise_bring(k, next, worker, workers);
         if (begun && worker == workers - 1)
-            mct_depthwise_send(k, before);
+            mct_depthwise_move(k, before, false);
         mct_depthwise_compute(k, s, first, last);
     }
     mct_dma_wait(group);
     mct_barrier();
     if (worker == workers - 1) {
         group = mct_dma_begin();
-        mct_depthwise_send(k, before);
+        mct_depthwise_move(k, before, false);
         mct_dma_wait(group);
     }
 }

@@ -30,7 +30,7 @@ static bool plan(struct gradient *g) {
 
 static void fill_table(const struct gradient *g, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_walk *k = &g->walk;
-    const uint32_t pixel = k->channels * sizeof(mct_elem);
+    const uint32_t pixel = k->part * sizeof(mct_elem);
     for (uint32_t r = worker; r < k->tile_rows; r += workers)
         for (uint32_t c = 0; c < k->out_width; c++)
             g->table[r * k->out_width + c] = (r * k->row_step * k->wide + c * k->column_step) * pixel;
@@ -39,10 +39,8 @@ static void fill_table(const struct gradient *g, uint32_t worker, uint32_t worke
 static void bring(const struct gradient *g, struct mct_depthwise_step s, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_walk *k = &g->walk;
     mct_depthwise_bring(k, s, worker, workers);
-    const uint32_t row = k->out_width * k->channels;
     if (worker == workers - 1)
-        mct_l1_in(k->ys[s.place], k->y + (s.sample * k->out_height + s.tile * k->tile_rows) * row,
-                  mct_depthwise_rows(k, s.tile) * row * sizeof(mct_elem));
+        mct_depthwise_move(k, s, true);
 }
 
 /* The last pixel, when it has no partner. */
@@ -53,11 +51,11 @@ static float lone(float sum, const mct_elem *x, const mct_elem *dy) {
 /* Two channels of a tile. */
 static void two_channels(const struct gradient *g, struct mct_depthwise_step s, uint32_t c) {
     const struct mct_depthwise_walk *k = &g->walk;
-    const uint32_t pixels = mct_depthwise_rows(k, s.tile) * k->out_width, pitch = k->wide * k->channels;
-    const int32_t column = (int32_t)(k->channels * sizeof(mct_elem));
+    const uint32_t pixels = mct_depthwise_rows(k, s.tile) * k->out_width, pitch = k->wide * k->part;
+    const int32_t column = (int32_t)(k->part * sizeof(mct_elem));
     const mct_elem *x = k->xs[s.place] + c, *dy = k->ys[s.place] + c;
     const uint32_t down = mct_magnitude(k->tap_row) * pitch;
-    float *acc = g->acc + c, sum[2 * TAPS];
+    float *acc = g->acc + s.part * k->part + c, sum[2 * TAPS];
     for (uint32_t i = 0; i < 2 * TAPS; i++)
         sum[i] = acc[i / 2 * k->channels + i % 2];
     if (pixels >= 2) {
@@ -67,10 +65,10 @@ static void two_channels(const struct gradient *g, struct mct_depthwise_step s, 
     }
     if (pixels % 2) {
         x += g->table[pixels - 1] / sizeof(mct_elem);
-        dy += (pixels - 1) * k->channels;
+        dy += (pixels - 1) * k->part;
         for (uint32_t i = 0; i < 2 * TAPS; i++) {
             const uint32_t tap = i / 2;
-            sum[i] = lone(sum[i], x + tap / 3 * down + tap % 3 * k->channels + i % 2, dy + i % 2);
+            sum[i] = lone(sum[i], x + tap / 3 * down + tap % 3 * k->part + i % 2, dy + i % 2);
         }
     }
     for (uint32_t i = 0; i < 2 * TAPS; i++)
@@ -87,7 +85,7 @@ static void walk(const struct gradient *g, float *acc, uint32_t worker, uint32_t
         mct_l1_in(g->acc, acc, bytes);
     mct_depthwise_sides(k, worker, workers);
     fill_table(g, worker, workers);
-    mct_split(k->channels / 2, worker, workers, &first, &last);
+    mct_split(k->part / 2, worker, workers, &first, &last);
     for (; s.sample < k->batch; s = next) {
         mct_dma_wait(group);
         mct_barrier(); /* this step's operands are here, the last one's free */
@@ -125,6 +123,7 @@ void MCT_TILED(depthwise_weight_gradient)(const void *args, uint32_t worker, uin
                              .top = -(int32_t)d->pad_top,
                              .left = -(int32_t)d->pad_left,
                              .tile_rows = d->tile_rows,
+                             .part = d->tile_columns,
                          }};
     const bool even = d->batch == 1 || d->out_height * d->out_width % 2 == 0;
     if (d->kernel_h == 3 && d->kernel_w == 3 && d->dilation_w == 1 && d->channels % 4 == 0 && even &&

@@ -345,6 +345,40 @@ def test_depthwise(case: Case) -> None:
         convolution.test_depthwise(case, "f2")
 
 
+#: Channels in parts, rows walked down in twos and a last one, steps of one and two, taps apart.
+DEPTHWISE = [
+    Case(height=25, width=5, channels=64, outputs=1),
+    Case(height=7, width=6, channels=32, outputs=1),
+    Case(height=1, width=3, channels=48, outputs=1),
+    Case(height=2, width=1, channels=16, outputs=1, batch=2),
+    Case(height=8, width=9, channels=32, outputs=1, strides=(1, 2)),
+    Case(height=9, width=7, channels=32, outputs=1, strides=(2, 1), pads=(0, 1, 1, 0)),
+    Case(height=9, width=8, channels=20, outputs=1, dilations=(2, 1), pads=(2, 0, 2, 3)),
+    Case(height=9, width=8, channels=12, outputs=1, dilations=(1, 2), pads=(2, 2, 0, 1)),
+    Case(height=6, width=4, channels=128, outputs=1, batch=2),
+]
+
+
+@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
+@pytest.mark.parametrize("tile", [(0, 0), (2, 16), (1, 1024)], ids=str)
+def test_depthwise_tiles(case: Case, tile: tuple[int, int]) -> None:
+    """Every direction, with every way to end, in the kernel's tiles and in others."""
+    rng = np.random.default_rng(case.height)
+    attrs: dict[str, Any] = {k: v for k, v in case.attrs.items() if k != "group"} | {"tile": tile}
+    x = normal(rng, case.batch, case.height, case.width, case.channels, dtype="f2")
+    w = normal(rng, *case.kernel, case.channels, dtype="f2")
+    bias = normal(rng, case.channels)
+    for activation in ("none", "relu"):
+        for b in (None, bias):
+            (y,) = check_kernel(
+                "DepthwiseConv2d", [x, w, b], {**attrs, "activation": activation}, workers=(8,)
+            )
+    dy = normal(rng, *y.shape, dtype="f2")
+    hw = {"input_hw": (case.height, case.width)}
+    check_kernel("DepthwiseConv2dInputGradient", [dy, w], {**attrs, **hw})
+    check_kernel("DepthwiseConv2dWeightGradient", [x, dy, normal(rng, *w.shape)], attrs, inplace={0: 2})
+
+
 def test_weight_gradient_across_chunks() -> None:
     convolution.test_weight_gradient_across_chunks("f2")
 
