@@ -20,9 +20,11 @@ from mcutrain.compiler.tiles.base import (
 )
 
 _TAPS = 9
-#: Cycles of a worker for a pixel of two channels, forward or as input gradient, and as weight gradient; for
-#: the rest of two channels of a tile.
-_PIXEL, _GRADIENT_PIXEL, _PER_CHANNELS = 44, 58, 90
+#: Channels of a part of them at least: two for each of eight workers.
+_PART = 16
+#: Cycles of a worker for a pixel of two channels: as it goes down a column, otherwise, as weight gradient;
+#: for a column, for the rest of two channels of a tile.
+_DOWN_PIXEL, _PIXEL, _GRADIENT_PIXEL, _PER_COLUMN, _PER_CHANNELS = 29, 44, 70, 70, 400
 
 
 class DepthwiseFamily:
@@ -39,27 +41,33 @@ class DepthwiseFamily:
         return s["dilation_w"] == 1 and (s["batch"] == 1 or s["out_height"] * s["out_width"] % 2 == 0)
 
     def candidates(self, shape: Shape) -> Iterator[tuple[int, int]]:
+        channels = shape["channels"]
         for rows in parts(_size(shape)[0], _granule(shape)):
-            yield rows, shape["channels"]
+            yield rows, channels
+            for part in parts(channels, _PART):
+                if part < channels and channels % part == 0:
+                    yield rows, part
 
     def tiling(self, shape: Shape, rows: int, columns: int, workers: int) -> Tiling:
         s = shape
         height, width = _size(s)
         rows = round_up(min(rows, height), _granule(s))
         row_step, column_step = _steps(s)
-        pixel = s["channels"] * 2
+        columns = columns if columns < s["channels"] and s["channels"] % columns == 0 else s["channels"]
+        pixel = columns * 2
         tall = (rows - 1) * row_step + 1 + 2 * s["dilation_h"]
         wide = (width - 1) * column_step + 1 + 2 * s["dilation_w"]
-        x, y = tall * wide * pixel, rows * width * pixel
+        x, y = (tall + 1) * wide * pixel, rows * width * pixel
         gradient = s.kernel == "depthwise_weight_gradient"
         if gradient:
             own = taken(_TAPS * s["channels"] * 4, (height + 1) * width * 4)
         else:
-            own = taken(_TAPS * pixel, s["channels"] * 4)
-        compute, dma, cycles = _estimate(s, rows, workers)
+            own = taken(_TAPS * s["channels"] * 2, s["channels"] * 4)
+        compute, dma, cycles = _estimate(s, rows, columns, workers)
+        tiles = s["batch"] * ceil_div(height, rows)
         return Tiling(
             rows=rows,
-            columns=s["channels"],
+            columns=columns,
             l1=SHARED + own + taken(2 * (x + y) + 64),
             buffers=", ".join(
                 (
@@ -67,10 +75,11 @@ class DepthwiseFamily:
                     held("dy" if gradient else "y", 2, y),
                     held("sums", 1, _TAPS * s["channels"] * 4)
                     if gradient
-                    else held("weights", 1, _TAPS * pixel),
+                    else held("weights", 1, _TAPS * s["channels"] * 2),
                 )
             ),
-            order=f"{s['batch'] * ceil_div(height, rows)} tiles of rows; workers share pairs of channels",
+            order=f"{tiles} tiles of rows, {s['channels'] // columns} parts of the channels in each; "
+            "workers share pairs of channels",
             compute=compute,
             dma=dma,
             cycles=cycles,
@@ -93,26 +102,31 @@ def _granule(s: Shape) -> int:
     return 2 if s.kernel == "depthwise_weight_gradient" and s["out_width"] % 2 else 1
 
 
-def _estimate(s: Shape, rows: int, workers: int) -> tuple[int, int, int]:
+def _per_pixel(s: Shape) -> float:
+    """Cycles of a worker for a pixel of two channels."""
+    if s.kernel == "depthwise_weight_gradient":
+        return _GRADIENT_PIXEL / 2
+    return _DOWN_PIXEL if _steps(s)[0] == 1 and s["dilation_h"] == 1 else _PIXEL
+
+
+def _estimate(s: Shape, rows: int, part: int, workers: int) -> tuple[int, int, int]:
     height, width = _size(s)
     row_step, column_step = _steps(s)
     gradient = s.kernel == "depthwise_weight_gradient"
-    pixel = s["channels"] * 2
+    pixel = part * 2
     wide = (width - 1) * column_step + 1 + 2 * s["dilation_w"]
-    channels = ceil_div(s["channels"] // 2, workers)
+    channels = ceil_div(part // 2, workers)
     work, loads, stores = [], [], []
     for first in range(0, height, rows):
         here = min(rows, height - first)
         tall = (here - 1) * row_step + 1 + 2 * s["dilation_h"]
-        work.append(
-            channels * (here * width * (_GRADIENT_PIXEL if gradient else _PIXEL) + _PER_CHANNELS)
-            + BARRIER
-            + DMA_ASK * ceil_div(tall, workers)
-        )
+        each = here * width * _per_pixel(s) + width * _PER_COLUMN + _PER_CHANNELS
         moved = here * width * pixel
-        loads.append(transfer(tall * wide * pixel + (moved if gradient else 0), tall))
-        stores.append(0 if gradient else transfer(moved))
-    work, loads, stores = (part * s["batch"] for part in (work, loads, stores))
+        for _ in range(s["channels"] // part):
+            work.append(round(channels * each) + BARRIER + DMA_ASK * ceil_div(tall, workers))
+            loads.append(transfer(tall * wide * pixel + (moved if gradient else 0), tall))
+            stores.append(0 if gradient else transfer(moved))
+    work, loads, stores = (steps * s["batch"] for steps in (work, loads, stores))
     own = transfer(_TAPS * s["channels"] * (4 if gradient else 2))
     total = float(own + loads[0] + stores[-1] + (own if gradient else 0) + CALL)
     for i, cycles in enumerate(work):
