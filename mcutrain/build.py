@@ -66,14 +66,17 @@ class Build:
         """The ONNX model as it was given to the compiler."""
         return self.directory / MODEL_FILE
 
-    def session(self, port: str | None = None, workers: int | None = None, *, store: bool = False) -> Learner:
+    def session(
+        self, port: str | None = None, workers: int | None = None, *, store: bool | None = None
+    ) -> Learner:
         """Connect to a device, or start the target's simulator and connect to that.
 
         Args:
             port: a serial device, ``socket://host:port`` or any pyserial URL; None for the simulator.
             workers: cores to use, by default as many as compiled for; the results don't depend on it.
-            store: give a simulator its flash, a file in the build directory, so that it has a persistent
-                store. Where that file is already there, a simulator always has it.
+            store: whether a simulator gets its flash, a file in the build directory: then it has a
+                persistent store and starts with the state kept there. False is a device fresh from
+                the factory; by default it gets a flash that is there already.
 
         Raises:
             LinkError: nothing answers, or it runs another build.
@@ -89,7 +92,7 @@ class Build:
             raise OptionError(f"workers is {workers}, the build is for {most}", f"give 1 to {most}")
         flash = self.state_folder / FLASH_FILE
         if port is None:
-            keep = flash if store or flash.exists() else None
+            keep = flash if store or (store is None and flash.exists()) else None
             transport: Transport = simulators.start(self.target, self.firmware_path, keep)
         else:
             transport = SerialTransport(port)
@@ -106,7 +109,7 @@ class Build:
         )
         return Learner(session, self.manifest, session.store)
 
-    def reference(self, *, store: bool = False) -> Learner:
+    def reference(self, *, store: bool | None = None) -> Learner:
         """The same Programs in NumPy, which define the bits.
 
         ``store`` as in :meth:`session`; it is another one than the simulator's.
@@ -121,7 +124,8 @@ class Build:
             )
         executor = Reference(program.graph for program in lowered.plan.programs)
         path = self.state_folder / REFERENCE_FILE
-        kept = HostStore(executor, self.manifest, path) if store or path.exists() else None
+        used = store or (store is None and path.exists())
+        kept = HostStore(executor, self.manifest, path) if used else None
         return Learner(executor, self.manifest, kept)
 
     def save_onnx(self, path: str | Path, weights: Mapping[str, Array]) -> None:

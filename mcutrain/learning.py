@@ -82,6 +82,8 @@ class Training:
 
     epochs: tuple[EpochEvent, ...] = ()
     losses: tuple[float, ...] = field(default=(), repr=False)
+    #: samples that ran forward and backward
+    samples: int = 0
 
 
 class Learner:
@@ -222,6 +224,7 @@ class Learner:
         good = self.snapshot()
         history: list[EpochEvent] = []
         losses: list[float] = []
+        streamed = 0
         count = len(samples) // self.rows
         steps = -(-count // batch)
         left_out = np.zeros(count, bool)
@@ -240,7 +243,7 @@ class Learner:
                 if number < span[0] or not len(chosen):
                     continue
                 if span[1] is not None and number >= span[1]:
-                    return Training(tuple(history), tuple(losses))
+                    return Training(tuple(history), tuple(losses), streamed)
                 if self.manifest.options.immediate:
                     loss, state = self._step(samples, targets, int(chosen[0]), lr, weight_decay)
                 else:
@@ -251,6 +254,7 @@ class Learner:
                 losses.append(loss)
                 total += loss * len(chosen)
                 trained += len(chosen)
+                streamed += len(chosen) * self.rows
                 reason = watch.diverged(loss, state.loss_scale, state.skipped)
                 if reason:
                     self.executor.write(good)
@@ -276,7 +280,7 @@ class Learner:
             history.append(event)
             if on_event:
                 on_event(event)
-        return Training(tuple(history), tuple(losses))
+        return Training(tuple(history), tuple(losses), streamed)
 
     def ratios(self, x: Array | Samples, y: Array | Samples) -> dict[str, float]:
         """Gradient norm over weight norm of every trained parameter, by parameter name.

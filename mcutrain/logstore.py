@@ -142,7 +142,7 @@ class LogStore:
             numbers = sorted(int(name[len(RUN) :]) for name in entries if name.startswith(RUN))
             self.runs = [RunRecord.decode(store.read(f"{RUN}{number}")) for number in numbers]
             forgotten = store.read("forgotten") if "forgotten" in entries else b""
-            self._forgotten = decode_all(Forgotten, forgotten)
+            self.forgets = decode_all(Forgotten, forgotten)
             requests = store.read("requests") if "requests" in entries else b""
             self.requests = decode_all(RequestRecord, requests)
         except ValueError as error:
@@ -153,7 +153,7 @@ class LogStore:
 
     def _index(self) -> None:
         self._through: dict[bytes, int] = {}
-        for entry in self._forgotten:
+        for entry in self.forgets:
             sample = bytes.fromhex(entry.hash)
             self._through[sample] = max(entry.through, self._through.get(sample, 0))
 
@@ -166,7 +166,7 @@ class LogStore:
         return {
             "salt": self.salt.hex(),
             "runs": runs,
-            "forgotten": [asdict(entry) for entry in self._forgotten],
+            "forgotten": [asdict(entry) for entry in self.forgets],
             "requests": [asdict(request) for request in self.requests],
         }
 

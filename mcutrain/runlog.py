@@ -50,6 +50,9 @@ class RunLog(LogStore):
         self.messages: list[str] = []
         #: the request under way
         self.pending: RequestRecord | None = None
+        #: what the open transaction holds anew since :meth:`begin_request`: snapshots and run records
+        self.remade: list[int] = []
+        self.rerun: list[RunRecord] = []
         super().__init__(learner, store, copy)
         self._recover()
 
@@ -166,7 +169,7 @@ class RunLog(LogStore):
         else:
             self._check_forgotten(hashes, allow_forgotten)
         self.restore()
-        self._open_run(run, budget)
+        run = self._open_run(run, budget)
         return self._train(run, exclude, x, y, validation, on_event)
 
     def _check_name(self, run: RunRecord, resume: bool) -> None:
@@ -187,10 +190,11 @@ class RunLog(LogStore):
                 "leave them out, or give --allow-forgotten to learn them again",
             )
 
-    def _open_run(self, run: RunRecord, budget: int | None) -> None:
+    def _open_run(self, run: RunRecord, budget: int | None) -> RunRecord:
         """Say in the store that a run begins, and keep the state before it."""
         store = self.store
         resumed = len(self.runs) >= run.number
+        run = run if resumed else replace(run, start=self.weights_hash())
         entries = store.entries()
         store.begin()
         if budget is not None:
@@ -215,6 +219,7 @@ class RunLog(LogStore):
         store.put(f"{RUN}{run.number}", run.encode())
         self.runs[run.number - 1 :] = [run]
         self._commit()
+        return run
 
     def budget(self, given: int | None = None) -> int:
         """Bytes that snapshots may take."""
@@ -303,6 +308,7 @@ class RunLog(LogStore):
         if not todo:
             return []
         self.restore()
+        self.remade, self.rerun = [], []
         self.store.begin()
         before = self.store.digest("before", self.weights).hex()
         self.pending = RequestRecord(len(self.requests) + 1, method, "begun", len(todo), before)
@@ -314,9 +320,8 @@ class RunLog(LogStore):
         """Number of the first run that holds one of ``samples``."""
         wanted = set(samples)
         for run in self.runs:
-            if run.trained and any(
-                s in wanted and not self.left_out(s, run.number) for s in set(run.hashes) & wanted
-            ):
+            found = wanted.intersection(run.hashes) if run.trained else ()
+            if any(not self.left_out(sample, run.number) for sample in found):
                 return run.number
         raise StoreError("no run holds these samples")
 
@@ -325,13 +330,7 @@ class RunLog(LogStore):
         first = self.first_run(samples)
         return [number for number in self.snapshots() if number > first]
 
-    def end_request(
-        self,
-        samples: Sequence[bytes],
-        text: bytes,
-        remade: Sequence[int] = (),
-        runs: Sequence[RunRecord] = (),
-    ) -> bytes:
+    def end_request(self, samples: Sequence[bytes], text: bytes) -> bytes:
         """Keep what the device is now as the state without ``samples``, and certify it.
 
         State, forgotten samples, snapshots and journal change in one transaction;
@@ -341,30 +340,28 @@ class RunLog(LogStore):
         Args:
             samples: what :meth:`begin_request` returned.
             text: the certificate's text.
-            remade: snapshots that the open transaction holds anew (rollback).
-            runs: run records that changed.
 
         Returns:
             The certificate that the device made, see :class:`mcutrain.store.Record`.
         """
         assert self.pending is not None
-        spoiled = self.spoiled(samples)
-        if not (remade or runs):
+        if not self.rerun:
             self.store.begin()
-        for number in set(spoiled) - set(remade):
+        for number in set(self.spoiled(samples)) - set(self.remade):
             self.store.delete(f"{SNAPSHOT}{number}")
-        for run in runs:
+        for run in self.rerun:
             self.store.put(f"{RUN}{run.number}", run.encode())
             self.runs[run.number - 1] = run
         interrupted = self.runs[-1].status == "interrupted"
         self.store.keep("state", state_names(self.manifest, momentum=interrupted))
         last = self.runs[-1].number
-        self._forgotten += [Forgotten(s.hex(), last, self.pending.number) for s in samples]
+        self.forgets += [Forgotten(s.hex(), last, self.pending.number) for s in samples]
         self._index()
-        self.store.put("forgotten", encode_all(self._forgotten))
+        self.store.put("forgotten", encode_all(self.forgets))
         self.store.put("certificate", text)
         self._put_request(replace(self.pending, status="done", after=self.weights_hash()))
         self._commit(purge=True)
+        self.pending = self.requests[-1]
         return self._certify()
 
     def revert_request(self) -> None:

@@ -43,7 +43,8 @@ class RunRecord:
     #: optimizer steps that it trained, of ``steps``
     done: int
     steps: int
-    #: SHA-256 of the trained parameters after it, in hexadecimal
+    #: SHA-256 of the trained parameters before and after it, in hexadecimal
+    start: str = ""
     weights: str = ""
     #: seconds a sample took
     pace: float = 0.0

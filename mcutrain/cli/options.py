@@ -79,14 +79,18 @@ def open_build(path: Path) -> Build:
 
 
 def connect(
-    build: Build, port: str | None = None, workers: int | None = None, reference: bool = False
+    build: Build,
+    port: str | None = None,
+    workers: int | None = None,
+    reference: bool = False,
+    store: bool | None = None,
 ) -> AbstractContextManager[Learner]:
-    """The Learner that ``--port``, ``--workers`` and ``--reference`` ask for."""
+    """The Learner that ``--port``, ``--workers`` and ``--reference`` ask for; ``store`` as in sessions."""
     if not reference:
-        return build.session(port=port, workers=workers)
+        return build.session(port=port, workers=workers, store=store)
     if port or workers:
         raise OptionError("--reference runs in NumPy on this computer", "leave out --port and --workers")
-    return build.reference()
+    return build.reference(store=store)
 
 
 def open_data(

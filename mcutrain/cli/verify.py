@@ -61,7 +61,11 @@ def command(
         batches = make_batches(manifest, dataset.samples(part, shape), None, steps)
     else:
         batches = make_batches(manifest, *dataset.part(part, shape), steps)
-    with connect(opened, port, workers) as device, opened.reference() as reference, progress("where") as bar:
+    with (
+        connect(opened, port, workers, store=False) as device,
+        opened.reference(store=False) as reference,
+        progress("where") as bar,
+    ):
         task = bar.add_task("verifying", total=None, where="")
 
         def show(done: Progress) -> None:

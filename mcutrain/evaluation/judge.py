@@ -170,7 +170,7 @@ class Judge:
         trained = self._trainer.train(plans)
         if self._original is None:
             self._original = trained.pop(0)
-        learner = self._stack.enter_context(self.build.session(workers=1))
+        learner = self._stack.enter_context(self.build.session(workers=1, store=False))
         self.bench = Bench(learner, self.schedule)
         if self.pairs and not self.data.regression:
             self._fit_lira()

@@ -39,7 +39,7 @@ def run_job(job: dict[str, Any], on_epoch: Any) -> None:
             epochs += 1
             on_epoch(epochs, schedule.epochs, event.loss)
 
-    with build.session(workers=1) as learner:
+    with build.session(workers=1, store=False) as learner:
         if job.get("start"):
             with np.load(job["start"], allow_pickle=False) as start:
                 learner.load({name: start[name] for name in start.files})

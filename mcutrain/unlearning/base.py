@@ -23,6 +23,7 @@ from mcutrain.unlearning.options import Option, Value, check_options
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
+    from mcutrain.runlog import RunLog
 
 Honesty = Literal["exact", "removal", "suppression"]
 #: Samples ``[n, *input]`` and their labels ``[n]`` or targets ``[n, *output]``.
@@ -77,6 +78,8 @@ class Cost:
     streamed: Streamed
     steps: int = 0
     bound: bool = True
+    #: seconds it will take, where earlier runs tell
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,10 @@ class Task:
     seed: int = 0
     on_event: Callable[[Progress], None] | None = None
     build: Build | None = None
+    #: the run log, where the request is one of a logged device
+    log: RunLog | None = None
+    #: salted hashes of what to forget, where ``forget`` isn't at hand (``rollback`` needs no more)
+    samples: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -209,7 +216,7 @@ class Method(ABC):
 M = TypeVar("M", bound=type[Method])
 _METHODS: dict[str, Method] = {}
 #: Modules that register the methods, in the order they are shown.
-_MODULES: tuple[str, ...] = ("ssd", "sparse_finetune", "distill", "gradient")
+_MODULES: tuple[str, ...] = ("rollback", "ssd", "sparse_finetune", "distill", "gradient")
 
 
 def register(cls: M) -> M:
