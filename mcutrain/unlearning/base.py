@@ -216,7 +216,7 @@ class Method(ABC):
 M = TypeVar("M", bound=type[Method])
 _METHODS: dict[str, Method] = {}
 #: Modules that register the methods, in the order they are shown.
-_MODULES: tuple[str, ...] = ("rollback", "ssd", "sparse_finetune", "distill", "gradient")
+_MODULES: tuple[str, ...] = ("rollback", "analytic_head", "ssd", "sparse_finetune", "distill", "gradient")
 
 
 def register(cls: M) -> M:
