@@ -52,7 +52,11 @@ static bool mct_windows_weight_gradient(const struct mct_conv2d_weight_gradient 
     const uint32_t pair = 2 * (t.pitch + d->out_channels) * sizeof(mct_elem);
     if (!places || l1.left < pair + 64)
         return false;
-    const uint32_t pixels = d->out_height * d->out_width, most = (l1.left - 64) / pair * 2;
+    const uint32_t pixels = d->out_height * d->out_width, fitting = (l1.left - 64) / pair;
+    const uint32_t asked = (mct_min(d->tile_rows, d->out_height) * d->out_width + 1) / 2;
+    if (asked > fitting)
+        return false;
+    const uint32_t most = 2 * (asked ? asked : fitting);
     mct_elem *lines = mct_l1_take(&l1, (most * t.pitch + 2) * sizeof(mct_elem));
     mct_elem *dy = mct_l1_take(&l1, most * d->out_channels * sizeof(mct_elem));
     uint32_t group = mct_dma_begin();

@@ -54,6 +54,8 @@ CALLS = [
     Call("Conv2dInputGradient", ((1, 4, 6, 8), (4, 3, 3, 8)), window(stride=2, input_hw=(8, 12))),
     Call("Conv2dWeightGradient", ((1, 9, 8, 8), (1, 9, 8, 12), (12, 3, 3, 8)), window(), **SUMS),
     Call("Conv2dWeightGradient", ((1, 8, 12, 4), (1, 4, 6, 8), (8, 3, 3, 4)), window(stride=2), **SUMS),
+    Call("Conv2d", ((1, 9, 8, 3), (8, 3, 3, 3), (8,)), window(activation="relu"), wide=(2,)),
+    Call("Conv2dWeightGradient", ((1, 9, 8, 3), (1, 9, 8, 8), (8, 3, 3, 3)), window(), **SUMS),
     Call("Dense", ((11, 32), (36, 32), (36,)), {"activation": "relu"}, wide=(2,)),
     Call("Dense", ((2, 64), (20, 64))),
     Call("DenseWeightGradient", ((13, 24), (13, 16), (16, 24)), **SUMS),

@@ -18,6 +18,8 @@ from mcutrain.ops.base import FieldValue, align
 SHARED = 16
 #: Bytes a cycle that the DMA moves, cycles until the first arrives, cycles to ask for a transfer.
 DMA_RATE, DMA_START, DMA_ASK = 8, 60, 22
+#: Cycles that a dot takes at the least when workers share a floating-point unit.
+FPU = 1.02
 #: Cycles of a barrier, of a call of the team.
 BARRIER, CALL = 25, 350
 
@@ -105,6 +107,11 @@ def transfer(nbytes: int, transfers: int = 1) -> int:
 def sharing(workers: int) -> float:
     """How many workers want the same floating-point unit: there is one for two of the eight."""
     return min(2.0, max(1.0, workers / 4))
+
+
+def products(workers: int, dots: int = 16, loads: int = 8) -> float:
+    """Cycles of a worker for a pair of each of 16 dot products: all instructions, or its share of the FPU."""
+    return max(loads + dots, sharing(workers) * dots * FPU)
 
 
 def kib(nbytes: int) -> str:

@@ -14,8 +14,8 @@ from mcutrain.compiler.tiles.base import (
     ceil_div,
     held,
     parts,
+    products,
     round_up,
-    sharing,
     taken,
     transfer,
 )
@@ -24,17 +24,25 @@ from mcutrain.compiler.tiles.base import (
 _WORKERS, _ROWS = 8, 4
 #: Elements of a row of weights that come at a time when there are few rows.
 _CHUNK_DEPTH = 256
-#: Columns and depth of a piece of the accumulators.
-_ACROSS, _ALONG = 4, 64
-_PIECE = _ACROSS * _ALONG * 4
-#: Cycles of a worker for 16 products of pairs, a block of 4 by 4 results, a block of rows; four products of a
-#: lone row; a block of the gradient.
-_LOADS, _DOTS = 8, 16
-_PER_BLOCK, _PER_ROWS, _PER_FOUR, _PER_SUMS = 70, 120, 10, 95
+#: Rows of a piece of the accumulators, numbers along it at most, pieces a worker has in L1; bytes of all.
+_TN_ROWS, _TN_ALONG, _TN_PLACES = 4, 32, 3
+TN_BYTES = _WORKERS * _TN_PLACES * (_TN_ROWS * _TN_ALONG * 4 + 16)
+#: Cycles of a worker for a block of 4 by 4 results, a block of rows; a pair of each of four products of a
+#: lone row; a block of the gradient, a piece; to pair four elements.
+_PER_BLOCK, _PER_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, _PAIRING = 70, 120, 10, 45, 150, 7
 
 
-def _pair(workers: int) -> float:
-    return max(_LOADS + _DOTS, sharing(workers) * _DOTS * 1.03)
+def tn_share(columns: int, pitch: int, pairs: int, workers: int) -> tuple[float, int]:
+    """Cycles of the worker that has most of the pieces of acc[columns][pitch], over pairs of rows; pieces."""
+    halves = 0
+    while True:
+        along = round_up(ceil_div(pitch, 1 << halves), 4)
+        if along <= _TN_ALONG and (along <= 8 or (columns // _TN_ROWS << halves) % 8 == 0):
+            break
+        halves += 1
+    pieces = columns // _TN_ROWS * ceil_div(pitch, along)
+    each = along // 4 * (pairs * products(workers) + _PER_SUMS) + _PER_PIECE
+    return ceil_div(pieces, workers) * each, pieces
 
 
 class DenseFamily:
@@ -86,7 +94,7 @@ def _many_rows(s: Shape, columns: int, workers: int) -> tuple[int, int, int]:
     for first in range(0, s["columns"], columns):
         here = min(columns, s["columns"] - first)
         weights = transfer(here * row)
-        each = ceil_div(here, 4) * (s["depth"] / 2 * _pair(workers) + _PER_BLOCK) + _PER_ROWS + 3 * DMA_ASK
+        each = ceil_div(here, 4) * (s["depth"] / 2 * products(workers) + _PER_BLOCK) + _PER_ROWS + 3 * DMA_ASK
         moved = blocks * _ROWS * (row + here * 2)
         compute += most * each
         dma += weights + moved / 8
@@ -127,7 +135,7 @@ class DenseWeightGradientFamily:
     """``dense_weight_gradient``: the rows of x and dy in tiles."""
 
     def takes(self, shape: Shape) -> bool:
-        return shape.item == 2 and shape["depth"] % 4 == 0 and shape["columns"] % _ACROSS == 0
+        return shape.item == 2 and shape["depth"] % 4 == 0 and shape["columns"] % _TN_ROWS == 0
 
     def candidates(self, shape: Shape) -> Iterator[tuple[int, int]]:
         for rows in parts(shape["rows"], 2):
@@ -138,28 +146,24 @@ class DenseWeightGradientFamily:
         rows = round_up(min(rows, s["rows"]), 2)
         x, dy = rows * s["depth"] * 2, rows * s["columns"] * 2
         tiles = ceil_div(s["rows"], rows)
-        along = min(s["depth"], _ALONG)
-        items = s["columns"] // _ACROSS * ceil_div(s["depth"], along)
-        most = ceil_div(items, workers)
         compute = dma = total = 0.0
         for first in range(0, s["rows"], rows):
             here = round_up(min(rows, s["rows"] - first), 2)
             load = transfer(here * (s["depth"] + s["columns"]) * 2, 2 * workers)
-            turning = here / 2 * ceil_div((s["depth"] + s["columns"]) // 2, workers) * 7 / 1.0
-            each = along // 4 * (here / 2 * _pair(workers) + _PER_SUMS) + 4 * DMA_ASK + transfer(2 * _PIECE)
-            moved = items * _ACROSS * along * 8
-            compute += turning + most * each
+            pairing = ceil_div(here // 2, workers) * (s["depth"] + s["columns"]) / 2 * _PAIRING
+            share, pieces = tn_share(s["columns"], s["depth"], here // 2, workers)
+            moved = 2 * s["columns"] * s["depth"] * 4
+            compute += pairing + share
             dma += load + moved / 8
-            total += (
-                load + turning + max(most * each, moved / 8) + 2 * transfer(_PIECE * workers) + 2 * BARRIER
-            )
+            total += load + pairing + max(share, moved / 8) + 2 * BARRIER
+            total += transfer(moved // max(1, ceil_div(pieces, workers)))
         n = s["batch"]
         return Tiling(
             rows=rows,
             columns=s["columns"],
-            l1=SHARED + _WORKERS * 2 * _PIECE + 32 + x + dy,
-            buffers=", ".join((held("x", 1, x), held("dy", 1, dy), held("sums", 2 * _WORKERS, _PIECE))),
-            order=f"{n * tiles} tiles of rows, {items} pieces of sums in each; workers share pieces",
+            l1=SHARED + TN_BYTES + 32 + x + dy,
+            buffers=", ".join((held("x", 1, x), held("dy", 1, dy), held("sums", 1, TN_BYTES))),
+            order=f"{n * tiles} tiles of rows, {pieces} pieces of sums in each; workers share pieces",
             compute=round(compute * n),
             dma=round(dma * n),
             cycles=round(total * n + CALL),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mcutrain.compiler.tiles import windows
 from mcutrain.compiler.tiles.base import (
     BARRIER,
     CALL,
@@ -15,7 +16,7 @@ from mcutrain.compiler.tiles.base import (
     ceil_div,
     held,
     parts,
-    sharing,
+    products,
     taken,
     transfer,
 )
@@ -24,9 +25,9 @@ from mcutrain.compiler.tiles.base import (
 _WALK, _PHASE, _RUN, _STEP = 256, 28, 20, 12
 #: Elements the planner leaves for rounding.
 _SPARE = 64
-#: Cycles of a worker for 16 products of pairs (loads and dots; dots of the binary32 kernel), a run, a block
-#: of 4 by 4 results, an item; for one result outside such blocks, a pair and a run.
-_LOADS, _DOTS, _DOTS_F32 = 8, 16, 44
+#: Cycles of a worker for a pair of each of 16 dot products (binary16 and binary32), a run, a block of 4 by 4
+#: results, an item; for one result outside such blocks, a pair and a run.
+_DOTS, _DOTS_F32 = 16, 44
 _PER_RUN, _PER_BLOCK, _PER_ITEM = 30, 60, 60
 _EDGE_PAIR, _EDGE = 12, 60
 
@@ -78,6 +79,8 @@ class WalkFamily:
     """``conv2d_forward`` and ``conv2d_input_gradient``."""
 
     def takes(self, shape: Shape) -> bool:
+        if _windows(shape):
+            return True
         if shape["groups"] != 1:
             return False
         if shape.kernel == "conv2d_forward":
@@ -93,12 +96,17 @@ class WalkFamily:
         return left < walk.width and walk.window[1] > -left
 
     def candidates(self, shape: Shape) -> Iterator[tuple[int, int]]:
+        if _windows(shape):
+            yield from windows.candidates(shape)
+            return
         walk = _walk(shape)
         for rows in parts(walk.super_rows):
             for columns in parts(walk.out_channels, 4):
                 yield rows, min(columns, walk.out_channels)
 
     def tiling(self, shape: Shape, rows: int, columns: int, workers: int) -> Tiling:
+        if _windows(shape):
+            return windows.forward(shape, workers)
         walk = _walk(shape)
         rows = min(rows, walk.super_rows)
         chunk = min(ceil_div(columns, 4) * 4, walk.out_channels)
@@ -137,6 +145,10 @@ class WalkFamily:
             dma=dma,
             cycles=cycles,
         )
+
+
+def _windows(shape: Shape) -> bool:
+    return shape.kernel == "conv2d_forward" and windows.applies(shape)
 
 
 def _walk(shape: Shape) -> _Walk:
@@ -221,7 +233,7 @@ def _share(shape: Shape, phase: _Phase, rows: int, count: int, workers: int) -> 
     else:
         fast, slow = min(group, count // 4), (count % 4) * across * (1 if group == fours else 0)
     dots = _DOTS if shape.item == 2 else _DOTS_F32
-    pair = max(_LOADS + dots, sharing(workers) * dots * 1.03)
+    pair = products(workers, dots)
     block = pairs * pair + runs * _PER_RUN + _PER_BLOCK
     return items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + _PER_ITEM)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mcutrain.compiler.tiles import windows
 from mcutrain.compiler.tiles.base import (
     BARRIER,
     CALL,
@@ -15,17 +16,17 @@ from mcutrain.compiler.tiles.base import (
     ceil_div,
     held,
     parts,
+    products,
     round_up,
-    sharing,
     taken,
     transfer,
 )
 
 #: Bytes at most of struct turn and the copy of the arguments; exactly of a run and a start.
 _TURN, _RUN, _START = 256, 12, 12
-#: Cycles of a worker for 16 products of pairs, a run, a block of 4 by 4 sums, a walk along blocks; to turn
-#: four elements, or one of a window, and a row of a line.
-_LOADS, _DOTS, _DOTS_F32 = 8, 16, 44
+#: Cycles of a worker for a pair of each of 16 dot products, a run, a block of 4 by 4 sums, a walk along them;
+#: to turn four elements, or one of a window, and a row of a line.
+_DOTS, _DOTS_F32 = 16, 44
 _PER_RUN, _PER_BLOCK, _PER_WALK = 14, 60, 40
 _TURN_FOUR, _TURN_ONE, _TURN_ROW = 8, 6, 45
 
@@ -60,14 +61,19 @@ class WeightGradientFamily:
     """``conv2d_weight_gradient``."""
 
     def takes(self, shape: Shape) -> bool:
-        return shape["groups"] == 1 and shape["out_width"] % 2 == 0
+        return windows.applies(shape) or (shape["groups"] == 1 and shape["out_width"] % 2 == 0)
 
     def candidates(self, shape: Shape) -> Iterator[tuple[int, int]]:
+        if windows.applies(shape):
+            yield from windows.candidates(shape)
+            return
         for rows in parts(shape["out_height"]):
             for columns in parts(round_up(shape["out_channels"], 4), 4):
                 yield rows, columns
 
     def tiling(self, shape: Shape, rows: int, columns: int, workers: int) -> Tiling:
+        if windows.applies(shape):
+            return windows.weight_gradient(shape, rows, workers)
         s, lines, item = shape, _Lines.of(shape), shape.item
         outputs = round_up(s["out_channels"], 4)
         rows, chunk = min(rows, s["out_height"]), min(round_up(columns, 4), outputs)
@@ -126,7 +132,7 @@ def _products(s: Shape, lines: _Lines, rows: int, outputs: int, workers: int) ->
     tap_blocks = lines.set_lines // 4
     items = ceil_div(outputs // 4 * lines.taps * tap_blocks, workers)
     dots = _DOTS if s.item == 2 else _DOTS_F32
-    pair = max(_LOADS + dots, sharing(workers) * dots * 1.03)
+    pair = products(workers, dots)
     each = rows * (s["out_width"] // 2 * pair + _PER_RUN) + _PER_BLOCK
     return items * each + ceil_div(items, tap_blocks) * _PER_WALK
 
