@@ -14,7 +14,7 @@ from mcutrain.compiler.pipeline import MODEL_FILE, Model, compile_model, lower
 from mcutrain.errors import BuildError, OptionError
 from mcutrain.executor import Array
 from mcutrain.learning import Learner
-from mcutrain.manifest import Loss, Manifest, Optimizer, Options, Precision
+from mcutrain.manifest import Loss, Manifest, Optimizer, Options, Precision, TileChoice
 from mcutrain.reference import Reference
 from mcutrain.store import HostStore
 from mcutrain.targets import Target, find_target
@@ -154,6 +154,7 @@ def compile(
     unlearn: str | Sequence[str] = (),
     workers: int | None = None,
     guard: int = 0,
+    tiles: Sequence[TileChoice] = (),
     out: str | Path | None = None,
     cc: str | None = None,
     progress: Callable[[str], None] | None = None,
@@ -174,6 +175,7 @@ def compile(
             see :data:`mcutrain.manifest.UNLEARNING`.
         workers: cores that share the work, by default all the target has.
         guard: spare bytes round every buffer, a multiple of 16.
+        tiles: tiles in place of those the compiler chooses, see :func:`mcutrain.tile_file.read_tiles`.
         out: build directory; by default a temporary one that lives as long as the Build.
         cc: C compiler, by default ``$MCUTRAIN_CC`` or ``zig cc``.
         progress: called with a word on each step as it begins.
@@ -192,6 +194,7 @@ def compile(
         unlearn=_words(unlearn),
         workers=find_target(target).workers if workers is None else workers,
         guard=guard,
+        tiles=tuple(tiles),
     )
     if out is not None:
         return Build(Path(out), compile_model(model, options, Path(out), progress, cc))

@@ -9,6 +9,7 @@ import click
 from mcutrain.cli.console import errors, number, output, print_json, size
 from mcutrain.cli.options import json_option
 from mcutrain.manifest import UNLEARNING, Loss, Optimizer, Precision
+from mcutrain.tile_file import read_tiles
 
 
 @click.command("compile")
@@ -65,6 +66,13 @@ from mcutrain.manifest import UNLEARNING, Loss, Optimizer, Precision
     help="Cores that share the work (default: all the target has).",
 )
 @click.option(
+    "--tiles",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Tiles of L1 to use in place of those the compiler chooses, TOML or JSON, for example from "
+    "`mcutrain tune`: [tiles] conv1 = { rows = 4, columns = 16 }. `mcutrain info --tiles` shows them.",
+)
+@click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
@@ -82,6 +90,7 @@ def command(
     train_globs: str,
     unlearn: str,
     workers: int | None,
+    tiles: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -106,6 +115,7 @@ def command(
             train=train_globs,
             unlearn=unlearn,
             workers=workers,
+            tiles=read_tiles(tiles).choices() if tiles else (),
             out=out,
             progress=lambda step: status.update(f"{model.name}: {step} …"),
         )

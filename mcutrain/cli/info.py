@@ -10,15 +10,24 @@ from rich.table import Table
 
 from mcutrain.cli.console import number, output, print_json, size, table
 from mcutrain.cli.options import build_argument, json_option, open_build
-from mcutrain.manifest import Manifest
+from mcutrain.manifest import CallEntry, Manifest, TileEntry
+from mcutrain.targets import find_target
 
 
 @click.command("info")
 @build_argument
+@click.option(
+    "--tiles",
+    is_flag=True,
+    help="Show how kernel calls go through L1: tiles, buffers, order, cycles expected and what bounds them.",
+)
 @json_option
-def command(build: Path, as_json: bool) -> None:
+def command(build: Path, tiles: bool, as_json: bool) -> None:
     """Show a build: layers, shapes, multiply-accumulates, memory map, what trains."""
     manifest = open_build(build).manifest
+    if tiles:
+        _tiles(manifest, as_json)
+        return
     if as_json:
         print_json(
             {
@@ -51,6 +60,59 @@ def command(build: Path, as_json: bool) -> None:
         shown = ", ".join(program.outputs[:3]) + (" …" if len(program.outputs) > 3 else "")
         programs.add_row(program.name, str(len(program.calls)), ", ".join(program.inputs), shown)
     console.print(programs)
+
+
+def _tiles(manifest: Manifest, as_json: bool) -> None:
+    """The tiles of every call; one that several Programs make alike is shown for the first."""
+    fast = find_target(manifest.options.target).fast_memory
+    shown: dict[tuple[str, TileEntry], tuple[str, CallEntry]] = {}
+    for program in manifest.programs:
+        for call in program.calls:
+            if call.tile is not None:
+                shown.setdefault((call.node, call.tile), (program.name, call))
+    if as_json:
+        print_json(
+            {
+                "l1": asdict(fast) if fast else None,
+                "calls": [
+                    {"program": program, "layer": call.node, "kernel": call.kernel, **asdict(tile)}
+                    for (_, tile), (program, call) in shown.items()
+                ],
+            }
+        )
+        return
+    console = output()
+    if fast is None:
+        console.print(f"target {manifest.options.target} has no scratch-pad: kernels have no tiles")
+        return
+    console.print(
+        f"[bold]{manifest.name}[/]  build {manifest.build_id[:12]}, target {manifest.options.target}: "
+        f"{number(fast.usable)} of {number(fast.size)} bytes of {fast.name} are the kernels'"
+    )
+    listing = table(
+        "Program", "layer", "tile>", "bytes>", "buffers", "order", "cycles>", "MAC/cycle>", "bound"
+    )
+    for (layer, tile), (name, call) in shown.items():
+        if not tile.rows:
+            listing.add_row(name, layer, "", "", f"works from {_memory_name(manifest)}", "", "", "", "")
+            continue
+        listing.add_row(
+            name,
+            layer,
+            f"{tile.rows} × {tile.columns}" + ("*" if tile.asked else ""),
+            number(tile.l1),
+            tile.buffers,
+            tile.order,
+            number(tile.cycles),
+            f"{call.macs / tile.cycles:.2f}" if call.macs else "",
+            tile.bound,
+        )
+    console.print(listing)
+    console.print("tile: rows × columns or channels, * as asked for; cycles: as the cost model expects them")
+
+
+def _memory_name(manifest: Manifest) -> str:
+    return find_target(manifest.options.target).memory.name
 
 
 def _layers(manifest: Manifest) -> Table:

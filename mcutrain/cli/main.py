@@ -23,6 +23,7 @@ from mcutrain.cli import (
     push,
     targets,
     train,
+    tune,
     unlearn,
     verify,
 )
@@ -65,6 +66,7 @@ for verb in (
     push.command,
     flash.command,
     targets.command,
+    tune.command,
 ):
     cli.add_command(verb)
 

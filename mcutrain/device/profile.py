@@ -126,6 +126,17 @@ def run_counted(
         session.exchange(Command.PROFILE, _U32.pack(Mode.OFF))
 
 
+def count_call(session: Session, program: str, call: int) -> tuple[Clock, CallCounts]:
+    """Run one kernel call of a Program on what is in memory, and count what it takes; raises DeviceError."""
+    log = _start(session, Mode.CALLS)
+    try:
+        session.run(program, calls=(call, call + 1))
+        _, _, (counts,) = _read_run(session, log, program, (call, call + 1), 0)
+        return log.clock, counts
+    finally:
+        session.exchange(Command.PROFILE, _U32.pack(Mode.OFF))
+
+
 def _start(session: Session, mode: Mode) -> _Log:
     """Clear the device's log and have it count."""
     try:

@@ -17,19 +17,21 @@ from mcutrain.compiler.tiles.base import (
     held,
     parts,
     products,
+    round_up,
     taken,
     transfer,
 )
 
-#: Bytes at most of struct mct_walk; exactly of a phase, a run and a step from run to run.
-_WALK, _PHASE, _RUN, _STEP = 256, 28, 20, 12
+#: Bytes at most of struct mct_walk; exactly of a phase, a run and what lies between two runs.
+_WALK, _PHASE, _RUN, _SKIP = 256, 48, 20, 8
 #: Elements the planner leaves for rounding.
 _SPARE = 64
 #: Cycles of a worker for a pair of each of 16 dot products (binary16 and binary32), a run, a block of 4 by 4
-#: results, an item; for one result outside such blocks, a pair and a run.
+#: results, an item; for one result outside such blocks, a pair and a run;
+#: to copy a pair.
 _DOTS, _DOTS_F32 = 16, 44
 _PER_RUN, _PER_BLOCK, _PER_ITEM = 30, 60, 60
-_EDGE_PAIR, _EDGE = 12, 60
+_EDGE_PAIR, _EDGE, _COPY = 12, 60, 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,16 @@ class _Walk:
         return sum(len(phase.runs) for phase in self.phases)
 
     @property
+    def copied(self) -> bool:
+        """Whether runs cut pairs, so that what four pixels meet is copied."""
+        return any(run[3] % 2 for phase in self.phases for run in phase.runs)
+
+    @property
+    def pitch(self) -> int:
+        """Elements from a row of weights to the next in L1."""
+        return round_up(self.depth, 2) if self.copied else self.depth
+
+    @property
     def super_rows(self) -> int:
         return max(phase.rows for phase in self.phases)
 
@@ -84,10 +96,11 @@ class WalkFamily:
         if shape["groups"] != 1:
             return False
         if shape.kernel == "conv2d_forward":
-            run = shape["channels"] * (shape["kernel_w"] if shape["dilation_w"] == 1 else 1)
-            if run % 2 or shape["out_width"] < 4:
+            if shape["out_width"] < 4:
                 return False
-        elif shape["out_channels"] % 2 or shape["width"] < 4 * shape["stride_w"]:
+        elif shape["width"] < 4 * shape["stride_w"]:
+            return False
+        elif shape["out_channels"] % 2 and shape["stride_h"] * shape["stride_w"] > 1:
             return False
         walk = _walk(shape)
         if not walk.runs:
@@ -116,14 +129,15 @@ class WalkFamily:
         x_tile = max(wide * walk.channels * tall - x_row, 0) + rows * x_row
         y_tile = rows * walk.out_row_step * walk.out_width * walk.out_channels
         places, blocks = (2 if walk.batch * tiles > 1 else 1), (2 if chunks > 1 else 1)
-        weights = chunk * walk.depth
+        weights = chunk * walk.pitch
         elements = places * (x_tile + y_tile) + blocks * weights + _SPARE
         tables = SHARED + taken(
             _WALK,
             len(walk.phases) * _PHASE,
             walk.run_room * _RUN,
-            walk.out_channels * 4,
-            (walk.runs + len(walk.phases)) * _STEP,
+            walk.out_channels * 4 if shape.kernel == "conv2d_forward" else 0,
+            4 * workers * walk.pitch * shape.item if walk.copied else 0,
+            (walk.runs + len(walk.phases)) * _SKIP,
         )
         compute, dma, cycles = _estimate(shape, walk, rows, chunk, workers)
         across = "pixels" if chunks == 1 else "pixels, blocks of outputs"
@@ -217,11 +231,12 @@ def _input_gradient(s: Shape) -> _Walk:
     )
 
 
-def _share(shape: Shape, phase: _Phase, rows: int, count: int, workers: int) -> float:
+def _share(shape: Shape, phase: _Phase, copied: bool, rows: int, count: int, workers: int) -> float:
     """Cycles of the worker that has most, for ``rows`` rows of a phase and ``count`` outputs."""
     if rows <= 0 or not phase.columns:
         return 0.0
-    pairs, runs = sum(run[3] for run in phase.runs) / 2, len(phase.runs)
+    pairs = ceil_div(sum(run[3] for run in phase.runs), 2)
+    runs = 1 if copied else len(phase.runs)
     across = 4 if phase.columns >= 4 else 1
     blocks, fours = ceil_div(phase.columns, across), ceil_div(count, 4)
     group = fours
@@ -235,7 +250,8 @@ def _share(shape: Shape, phase: _Phase, rows: int, count: int, workers: int) -> 
     dots = _DOTS if shape.item == 2 else _DOTS_F32
     pair = products(workers, dots)
     block = pairs * pair + runs * _PER_RUN + _PER_BLOCK
-    return items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + _PER_ITEM)
+    copying = across * pairs * _COPY if copied else 0
+    return items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + copying + _PER_ITEM)
 
 
 def _estimate(shape: Shape, walk: _Walk, rows: int, chunk: int, workers: int) -> tuple[int, int, int]:
@@ -257,7 +273,7 @@ def _estimate(shape: Shape, walk: _Walk, rows: int, chunk: int, workers: int) ->
                 need += transfer(count * walk.depth * item)
             ask = DMA_ASK * (x_rows if c == chunks - 1 and tile + 1 < tiles else 1)
             work = sum(
-                _share(shape, phase, min(here, phase.rows - tile * rows), count, workers)
+                _share(shape, phase, walk.copied, min(here, phase.rows - tile * rows), count, workers)
                 for phase in walk.phases
             )
             steps.append((work + ask + BARRIER, count))
