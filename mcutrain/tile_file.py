@@ -126,5 +126,5 @@ def _measured(path: Path, table: Any) -> dict[str, dict[Tile, int]]:
 
 
 def _quoted(name: str) -> str:
-    """A TOML string; JSON's escapes are TOML's."""
-    return json.dumps(name)
+    """A TOML string; JSON's escapes are TOML's, which wants one more."""
+    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -98,10 +98,10 @@ class WalkFamily:
         if shape.kernel == "conv2d_forward":
             if shape["out_width"] < 4:
                 return False
-        elif shape["width"] < 4 * shape["stride_w"]:
-            return False
-        elif shape["out_channels"] % 2 and shape["stride_h"] * shape["stride_w"] > 1:
-            return False
+        else:
+            cut = shape["out_channels"] % 2 == 1 and shape["stride_h"] * shape["stride_w"] > 1
+            if cut or shape["width"] < 4 * shape["stride_w"]:
+                return False
         walk = _walk(shape)
         if not walk.runs:
             return False
