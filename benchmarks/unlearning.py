@@ -291,10 +291,55 @@ SCENARIOS: dict[str, Callable[[Subject], tuple[Data, ask.Request]]] = {
 SUBJECTS = {"dscnn": dscnn, "digits": digits}
 
 
-def every_method() -> Iterator[tuple[Method, str]]:
+#: Switches of the gradient family that are compared one at a time.
+_SWITCHES: tuple[tuple[str, Any], ...] = (
+    ("projection", True),
+    ("mask", "saliency"),
+    ("mask", "wagle"),
+    ("retain_steps", 0),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as it is compared: its variant, and options beside those of the subject."""
+
+    name: str
+    method: Method
+    variant: str
+    options: dict[str, Any]
+
+    def settings(self, subject: Subject, request: ask.Request) -> dict[str, Any]:
+        """Options: rates by which the model was trained where a method trains on, and chance as the
+        goal where labels are a poison's."""
+        known = {o.name for o in self.method.options if not o.variants or self.variant in o.variants}
+        s = subject.schedule
+        chosen: dict[str, Any] = {}
+        if "target" in known and request.kind == "poison":
+            chosen["target"] = 1 / subject.data.classes
+        if self.method.name in ("sparse-finetune", "distill"):
+            chosen |= {"lr": s.phases[0].lr, "batch": s.batch, "momentum": s.momentum}
+            if "proxy_lr" in known:
+                chosen["proxy_lr"] = s.phases[0].lr
+        return {**chosen, **self.options}
+
+
+def every_method() -> list[Entry]:
+    """All methods and variants, and the switches of ``gradient`` on its first variant."""
+    entries = [Entry(f"{m.name}:{v.name}", m, v.name, {}) for m in methods() for v in m.variants]
     for method in methods():
-        for variant in method.variants:
-            yield method, variant.name
+        if method.name == "gradient":
+            first = method.variants[0].name
+            for options in (
+                {"projection": True},
+                {"mask": "saliency"},
+                {"mask": "wagle"},
+                {"retain_steps": 0},
+            ):
+                ((option, value),) = options.items()
+                shown = "projection" if option == "projection" else f"{option}={value}"
+                entries.append(Entry(f"gradient:{first}, {shown}", method, first, dict(options)))
+    return entries
 
 
 def compare(
@@ -305,7 +350,7 @@ def compare(
         subject = SUBJECTS[name]()
         for scenario in scenarios:
             prefix = f"{name}|{scenario}"
-            wanted = [(m, v) for m, v in every_method() if f"{prefix}|{m.name}:{v}" not in lines.found]
+            wanted = [entry for entry in every_method() if f"{prefix}|{entry.name}" not in lines.found]
             if f"{prefix}|models" in lines.found and not wanted:
                 continue
             say(f"{subject.name}, {scenario}")
@@ -322,10 +367,11 @@ def compare(
                     reference=judge.summary,
                     lira=pairs,
                 )
-                for method, variant in wanted:
-                    key = f"{prefix}|{method.name}:{variant}"
+                for entry in wanted:
+                    key = f"{prefix}|{entry.name}"
                     try:
-                        judged = judge.run(method, variant)
+                        settings = entry.settings(subject, request)
+                        judged = judge.run(entry.method, entry.variant, settings, name=entry.name)
                     except McutrainError as error:
                         lines.add(key, refused=error.reason)
                         say(f"{key}: {error.reason}")

@@ -276,17 +276,22 @@ class Judge:
         variant: str = "",
         options: Mapping[str, Any] | None = None,
         *,
+        name: str = "",
         control: Mapping[str, Array] | None = None,
         on_event: Callable[[Any], None] | None = None,
     ) -> Judged:
         """Let a method forget the requests one after another, and judge the result.
+
+        The method is given the test part for validation, of which it may use the score: how a
+        network does on what it never saw is what forgetting aims at.
 
         Raises what the method raises; the learner then holds no model in particular.
         """
         from mcutrain.unlearning import Task
 
         variant = method.variant(variant).name
-        name = method.name if variant == method.variants[0].name else f"{method.name}:{variant}"
+        plain = method.name if variant == method.variants[0].name else f"{method.name}:{variant}"
+        name = name or plain
         learner, d = self.bench.learner, self.data
         self.bench.hold(self.original.weights)
         outcomes = []
@@ -299,6 +304,7 @@ class Judge:
                 learner=learner,
                 forget=(d.x_train[request.rows], d.y_train[request.rows]),
                 retain=(d.x_train[~told], d.y_train[~told]),
+                validation=(d.x_test, d.y_test),
                 variant=variant,
                 options=dict(options or {}),
                 seed=self.seed,
