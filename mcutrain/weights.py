@@ -1,15 +1,17 @@
-"""Weights from an ONNX file, as a device takes them."""
+"""Weights from files, as a device takes them, and back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mcutrain.compiler.onnx_io import load_model
-from mcutrain.errors import DataError
+from mcutrain.errors import DataError, OptionError
 from mcutrain.executor import Array
 from mcutrain.manifest import Manifest
+from mcutrain.npz import read_npz
 
 
 def read_weights(path: Path, manifest: Manifest) -> dict[str, Array]:
@@ -42,3 +44,38 @@ def read_weights(path: Path, manifest: Manifest) -> dict[str, Array]:
             )
         weights[entry.origin.initializer] = tensor.origin.to_onnx(tensor.data).astype(np.float32)
     return weights
+
+
+def read_state(path: Path, manifest: Manifest) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Weights by initializer name, and importances by tensor name, from an ``.npz`` or ONNX file.
+
+    An ONNX file holds no importances, and an ``.npz`` file need not hold all weights.  Raises DataError.
+    """
+    if path.suffix != ".npz":
+        return read_weights(path, manifest), {}
+    weights = [entry.origin.initializer for entry in manifest.parameters() if entry.origin]
+    states = {t.name: t for t in manifest.tensors if t.name.endswith(".importance")}
+    found = read_npz(path, [*weights, *states])
+    if not set(weights) & set(found):
+        raise DataError(f"{path} holds none of the model's weights", f"they are {', '.join(weights)}")
+    for name, entry in states.items():
+        if name in found and (found[name].shape != entry.shape or found[name].dtype != np.uint8):
+            raise DataError(
+                f"{path}: '{name}' is not u8{list(entry.shape)}", "give a file of this very model"
+            )
+    return (
+        {name: array for name, array in found.items() if name not in states},
+        {name: array for name, array in found.items() if name in states},
+    )
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by name, the whole file or nothing."""
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        with scratch.open("wb") as file:
+            np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise OptionError(f"cannot write {path}: {error.strerror}", "name another file") from None

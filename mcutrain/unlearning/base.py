@@ -99,9 +99,10 @@ class Task:
     ``learner`` holds the trained network.  ``forget`` is what to forget;
     ``retain`` training data to keep, ``guard`` 64 to 256 retained samples that
     must not suffer (drawn from ``retain`` when absent), ``validation`` samples
-    that were never trained.  ``options`` are checked against those the method
-    declares; ``seed`` fixes every random choice.  ``build`` is given where a
-    method needs the build's own files.
+    that were never trained, which say what forgotten means where nothing else
+    does.  ``options`` are checked against those the method declares; ``seed``
+    fixes every random choice.  ``build`` is given where a method needs the
+    build's own files.
     """
 
     learner: Learner
@@ -137,10 +138,12 @@ class Outcome:
     streamed: Streamed
     #: optimizer steps
     steps: int
-    #: evaluations by set, ``forget``, ``guard``, ``validation``, before and after
+    #: evaluations by set, ``forget`` and ``guard``, before and after
     before: Mapping[str, Evaluation] = field(default_factory=dict)
     after: Mapping[str, Evaluation] = field(default_factory=dict)
     carriers: tuple[Carrier, ...] = ()
+    #: whether it gave up: the goal cannot be reached this way
+    missed: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -182,6 +185,11 @@ class Method(ABC):
         """Raise BuildError when the build lacks a Program, naming the compile option that adds it."""
         manifest = task.learner.manifest
         manifest.program("train_step")
+        if manifest.options.immediate:
+            raise BuildError(
+                f"build '{manifest.name}' updates its weights immediately and keeps no gradients",
+                "compile it without --immediate",
+            )
         known = {program.name for program in manifest.programs}
         needed = self.tokens(self.variant(task.variant).name, self.settings(task))
         for program in (p for programs in needed.values() for p in programs):

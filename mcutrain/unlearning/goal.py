@@ -69,8 +69,19 @@ class Goal:
         return not (np.isfinite(now.loss) and now.loss - before.loss <= self.rise)
 
 
+def asks_validation(run: Run) -> int:
+    """Samples that finding the default target streams: the validation set, or none."""
+    if run.settings["target"] is not None or _one_class(run):
+        return 0
+    return len(run.sets.get("validation", ()))
+
+
+def _one_class(run: Run) -> bool:
+    return run.classify and len(np.unique(run["forget"].labels())) == 1
+
+
 def _default_target(run: Run) -> float | None:
-    if run.classify and len(np.unique(run["forget"].labels())) == 1:
+    if _one_class(run):
         return CLASS_TARGET
     if "validation" not in run.sets:
         if not run.classify:

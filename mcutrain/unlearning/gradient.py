@@ -20,7 +20,7 @@ from mcutrain.executor import Array
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning import choice
 from mcutrain.unlearning.base import Cost, Method, Outcome, Streamed, Task, Variant, register
-from mcutrain.unlearning.goal import GUARD_POINTS, GUARD_RISE, TARGET, Goal, describe
+from mcutrain.unlearning.goal import GUARD_POINTS, GUARD_RISE, TARGET, Goal, asks_validation, describe
 from mcutrain.unlearning.options import Option, Value
 from mcutrain.unlearning.run import Run
 
@@ -96,7 +96,7 @@ class Gradient(Method):
         checks = (run.count("epochs") - 1) * (len(forget) + len(run.sets.get("guard", ())))
         cached = len(forget) if run.variant == "npo" else 0
         steps = run.count("epochs") * per_epoch * (1 + _retain_steps(run))
-        inference = run.scoring() + checks + cached
+        inference = run.scoring() + asks_validation(run) + checks + cached
         return Cost(Streamed(inference, run.count("epochs") * gradient + masked), steps)
 
     def run(self, task: Task) -> Outcome:
@@ -112,7 +112,8 @@ class Gradient(Method):
             if run.settings["mask"] != "none":
                 _select_mask(run)
             stop, changed = _forget(run, goal, extra, targets)
-            return run.outcome(stop, before, changed=changed)
+            missed = goal.target is not None and not goal.reached(run.evaluate("forget"))
+            return run.outcome(stop, before, changed=changed, missed=missed)
 
 
 def _check(run: Run) -> None:

@@ -273,7 +273,7 @@ class Run:
 
     # ---- the end
 
-    def outcome(self, stop: str, before: Snapshot, *, changed: bool = True) -> Outcome:
+    def outcome(self, stop: str, before: Snapshot, *, changed: bool = True, missed: bool = False) -> Outcome:
         """Clear the scratch, score what is left, and put it all together."""
         after = {name: self.evaluate(name) for name in self._scored()}
         carriers = list(self.recomputed)
@@ -299,6 +299,7 @@ class Run:
             {name: self._evaluations[name, before.version] for name in after},
             after,
             tuple(carriers),
+            missed,
         )
 
     def score_before(self) -> None:
@@ -311,4 +312,4 @@ class Run:
         return 2 * sum(len(self.sets[name]) for name in self._scored())
 
     def _scored(self) -> list[str]:
-        return [name for name in ("forget", "guard", "validation") if name in self.sets]
+        return [name for name in ("forget", "guard") if name in self.sets]

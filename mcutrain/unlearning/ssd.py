@@ -18,12 +18,15 @@ import numpy as np
 from mcutrain.errors import DataError, OptionError
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning.base import Carrier, Cost, Method, Outcome, Streamed, Task, Variant, register
-from mcutrain.unlearning.goal import GUARD_POINTS, TARGET, Goal, describe
+from mcutrain.unlearning.goal import GUARD_POINTS, TARGET, Goal, asks_validation, describe
 from mcutrain.unlearning.options import Option, Value
 from mcutrain.unlearning.run import Run, Set, Snapshot
 
 #: Values of α that are tried, as shares of N / n_f.
 SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
+#: Values of λ that are tried.  As I_f / I_o is at most N / n_f, λ = 1 leaves a good part of every weight
+#: where few classes share the data.
+DAMPINGS = (1.0, 0.3, 0.0)
 
 
 @register
@@ -39,11 +42,19 @@ class Ssd(Method):
         TARGET,
         GUARD_POINTS,
         Option("alpha", float, None, "try this threshold only, instead of searching", 0, 1e12),
-        Option("damping", float, 1.0, "λ of min(λ·I_o / I_f, 1)", 0, 1e6),
+        Option(
+            "damping",
+            float,
+            None,
+            f"λ of min(λ·I_o / I_f, 1); by default {', '.join(f'{d:g}' for d in DAMPINGS)}, each tried when "
+            "the one before was too weak",
+            0,
+            1e6,
+        ),
         Option(
             "refine",
             int,
-            3,
+            6,
             "thresholds tried between one that forgets too little and one that hurts the guard set",
             0,
             64,
@@ -70,7 +81,8 @@ class Ssd(Method):
         forget, guard = run["forget"], run["guard"]
         measured = 0 if run.settings["training_samples"] is not None else len(run["retain"]) + len(forget)
         trials = 1 if run.settings["alpha"] is not None else len(SHARES) + run.count("refine")
-        inference = run.scoring() + (trials - 1) * (len(forget) + len(guard))
+        trials *= len(_dampings(run))
+        inference = run.scoring() + asks_validation(run) + (trials - 1) * (len(forget) + len(guard))
         return Cost(Streamed(inference, measured + len(forget)))
 
     def run(self, task: Task) -> Outcome:
@@ -88,11 +100,14 @@ class Ssd(Method):
             alphas = [s * samples / len(forget) for s in SHARES]
             if run.settings["alpha"] is not None:
                 alphas = [run.number("alpha")]
-            stop = _search(run, goal, measured, factor, alphas)
+            for damping in _dampings(run):
+                stop = _search(run, goal, measured, (damping, factor), alphas)
+                if not stop:
+                    break
             if stop:
                 run.restore(measured)
                 run.recomputed.append(Carrier("importance", "kept", "of all training samples"))
-                return run.outcome(stop, before, changed=False)
+                return run.outcome(stop, before, changed=False, missed=True)
             if samples > len(forget):
                 run.execute("retain_importance", {"retention": [samples, len(forget), factor]})
                 run.recomputed.append(Carrier("importance", "recomputed", "of the retained samples"))
@@ -152,35 +167,43 @@ def _original_importance(run: Run) -> int:
     return samples
 
 
-def _search(run: Run, goal: Goal, start: Snapshot, factor: np.float32, alphas: Sequence[float]) -> str:
-    """Dampen with falling thresholds; returns why it failed, or nothing and leaves the network dampened."""
+def _dampings(run: Run) -> tuple[float, ...]:
+    return DAMPINGS if run.settings["damping"] is None else (run.number("damping"),)
+
+
+def _search(
+    run: Run, goal: Goal, start: Snapshot, how: tuple[float, np.float32], alphas: Sequence[float]
+) -> str:
+    """Dampen with falling thresholds; returns why it failed, or nothing and leaves the network dampened.
+
+    ``how`` is λ, and what makes the accumulated squares a mean.
+    """
     guard = run.evaluate("guard")
     halvings = run.count("refine") if len(alphas) > 1 else 0
-    total, trial, waiting = len(alphas) + halvings, 0, list(alphas)
+    total, waiting = len(alphas) + halvings, list(alphas)
     # the smallest threshold that forgets too little, and the largest that hurts
     above, below = alphas[0] / SHARES[0], 0.0
-    while waiting:
+    for trial in range(1, total + 1):
+        if not waiting:
+            break
         alpha = waiting.pop(0)
-        if trial:
-            run.restore(start)
-        trial += 1
-        damped = {"dampening": [alpha, run.number("damping"), factor]}
-        selected = int(run.execute("dampen", damped, ["selected"], changes=True)["selected"][0])
+        run.restore(start)
+        got = run.execute("dampen", {"dampening": [alpha, *how]}, ["selected"], changes=True)
         enough = goal.reached(run.evaluate("forget"))
         hurt = goal.hurt(guard, run.evaluate("guard"))
         found = f"{describe(run, 'forget')}, {describe(run, 'guard')}"
-        run.event("threshold", trial, total, found)
-        run.chosen["thresholds"] = trial
+        run.event(f"thresholds, λ = {how[0]:g}", trial, total, found)
+        run.chosen["thresholds"] = int(run.chosen.get("thresholds") or 0) + 1
         if enough and not hurt:
-            run.chosen.update(alpha=float(np.float32(alpha)), selected=selected)
+            selected = int(got["selected"][0])
+            run.chosen.update(alpha=float(np.float32(alpha)), damping=how[0], selected=selected)
             return ""
         if hurt:
             below = alpha
         else:
             above = alpha
         if below:
-            waiting = [float(np.sqrt(above * below))] if halvings else []
-            halvings -= 1
+            waiting = [float(np.sqrt(above * below))]
     if below:
         return f"put back: the guard set suffers before the forget set is at its target ({found})"
     return f"put back: no threshold brings the forget set to its target ({found})"
