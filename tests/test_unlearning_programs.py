@@ -192,6 +192,50 @@ def test_a_real_model(mlperf_tiny: Path, name: str, target: str) -> None:
             compare(session.executor, reference.executor, build, program, inputs)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param("qemu-xpulp", marks=pytest.mark.qemu), pytest.param("gvsoc", marks=pytest.mark.gvsoc)],
+)
+def test_every_program_on_pulp(target: str) -> None:
+    """Weights that stream through L1, of odd sizes; whole Programs, and all that they leave behind."""
+    layers = [
+        node("Gemm", "x w1 b1", "a", transB=1),
+        node("Relu", "a", "b"),
+        node("Gemm", "b w2 b2", "y", transB=1),
+    ]
+    sizes = {"w1": normal(33, 41) / 6, "b1": normal(33), "w2": normal(9, 33) / 6, "b2": normal(9)}
+    methods = tuple(method for method in UNLEARNING if method != "rollback")
+    build = mcutrain.compile(
+        model([1, 41], layers, sizes),
+        target=target,
+        precision="mixed",
+        loss="cross-entropy",
+        unlearn=methods,
+    )
+    inputs = sample_inputs(build)
+    states = [t.name for t in build.manifest.tensors if t.kind in ("parameter", "state")]
+    with build.session() as session, build.reference() as reference:
+        for learner in (session, reference):
+            learner.executor.write({"head.scale": np.float32([20, 0.25])})
+        for program in (
+            *("zero_gradients", "importance", "importance", "store_importance", "unlearn_step"),
+            *("dampen", "retain_importance", "hold_gradient", "zero_gradients", "unlearn_step"),
+            *("project_gradient", "select_mask", "masked_apply", "prune", "shrink", "head_features"),
+            *("gram_learn", "gram_learn", "gram_forget", "head_solve"),
+        ):
+            entry = build.manifest.program(program)
+            if program == "unlearn_step":
+                inputs["unlearn_switch"][0] += 1
+            given = {name: inputs[name] for name in entry.inputs}
+            got = session.executor.run(program, given, [*entry.outputs, *states])
+            want = reference.executor.run(program, given, [*entry.outputs, *states])
+            for name, value in want.items():
+                assert same_bits(got[name], value), f"{program}: {name}"
+            if "selected" in want:
+                assert 0 < want["selected"][0] < 41 * 33
+        assert want["solved"][0] == 1
+
+
 def test_a_build_without_unlearning_is_as_it_was() -> None:
     make, loss, _ = NETWORKS["residual"]
     plain, more = (
