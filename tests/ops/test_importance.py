@@ -115,6 +115,13 @@ def test_dampening_never_makes_a_weight_larger() -> None:
     assert not counts.any()
 
 
+def test_an_importance_at_the_threshold_is_not_above_it() -> None:
+    code = np.arange(256).astype(np.uint8)
+    moved, counts = dampened(normal(1, 256), 2 * decode(code), code, 2, 1, 1)
+    assert np.array_equal(moved, normal(1, 256))
+    assert not counts.any()
+
+
 def test_alpha_of_all_over_forgotten_selects_nothing() -> None:
     """I_f / I_o is at most N / n, when a weight matters to the forgotten samples alone."""
     samples, gone = 500, 20
