@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,16 +81,13 @@ def write_tiles(path: Path, file: TileFile) -> None:
     for layer, cycles in sorted(file.measured.items()):
         lines += ["", f"[measured.{_quoted(layer)}]"]
         lines += [f'"{rows}x{columns}" = {count}' for (rows, columns), count in cycles.items()]
-    scratch = None
+    half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as made:
-            scratch = made.name
-            made.write("\n".join(lines) + "\n")
-        os.replace(scratch, path)
+        half.write_text("\n".join(lines) + "\n", "utf-8")
+        os.replace(half, path)
     except OSError as error:
-        if scratch is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(scratch)
+        with contextlib.suppress(OSError):
+            half.unlink()
         raise OptionError(f"cannot write {path}: {error.strerror}", "choose another -o") from None
 
 
