@@ -50,7 +50,9 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
 
 
 def test_the_verbs_are_those_of_the_manual() -> None:
-    verbs = "compile doctor eval evaluate flash infer info profile pull push targets train unlearn verify"
+    verbs = (
+        "compile doctor eval evaluate flash infer info profile pull push targets train tune unlearn verify"
+    )
     assert sorted(cli.commands) == verbs.split()
 
 
@@ -72,6 +74,28 @@ def test_info_shows_layers_memory_and_programs(build: Path, capsys: pytest.Captu
     shown = capsys.readouterr().out
     assert "train_step" in shown
     assert "total" in shown
+
+
+def test_tiles_are_shown_and_asked_for(
+    dense_model: Path, build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiles, out = tmp_path / "tiles.toml", str(tmp_path / "build")
+    tiles.write_text("[tiles]\ndense1 = { columns = 8 }\n")
+    arguments = ["compile", str(dense_model), "--target", "qemu-xpulp", "--precision", "mixed"]
+    assert main([*arguments, "--tiles", str(tiles), "-o", out]) == 0
+    shown = run_json(capsys, "info", out, "--tiles")
+    assert shown["l1"]["size"] == 65536
+    assert {call["layer"] for call in shown["calls"]} == {"dense1", "dense2"}
+    assert [call["asked"] for call in shown["calls"]] == [True, False]
+    assert all(0 < call["l1"] < 65536 and call["cycles"] > 0 for call in shown["calls"])
+    assert main(["info", out, "--tiles"]) == 0
+    assert "49 024 of 65 536 bytes of L1" in capsys.readouterr().out
+    assert main(["info", str(build), "--tiles"]) == 0
+    assert "no scratch-pad" in capsys.readouterr().out
+    tiles.write_text("[tiles]\ndense9 = { columns = 8 }\n")
+    assert main([*arguments, "--tiles", str(tiles), "-o", str(tmp_path / "other")]) == 2
+    assert "no 'dense9'" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_train_reports_and_writes_a_model_that_is_better(
