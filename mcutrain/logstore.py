@@ -21,7 +21,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,9 @@ RUN, SNAPSHOT = "run/", "snapshot/"
 class Pool:
     """Samples at hand, found by their salted hashes."""
 
-    def __init__(self, log: LogStore, x: Array | Samples, y: Array | Samples) -> None:
-        self._samples, self._targets = log.learner.training_set(x, y)
-        hashes = log.sample_hashes(self._samples, self._targets)
+    def __init__(self, learner: Learner, salt: bytes, x: Array | Samples, y: Array | Samples) -> None:
+        self._samples, self._targets = learner.training_set(x, y)
+        hashes = sample_hashes(learner, salt, self._samples, self._targets)
         self._rows = {sample: row for row, sample in reversed(list(enumerate(hashes)))}
 
     def take(self, run: RunRecord, exclude: Collection[int]) -> tuple[Array, Array]:
@@ -66,6 +66,27 @@ class Pool:
             )
         rows = np.array([self._rows.get(sample, 0) for sample in run.hashes], np.int64)
         return self._samples[rows], self._targets[rows]
+
+
+@dataclass(frozen=True)
+class LogCopy:
+    """A log as the copy in a build directory has it."""
+
+    salt: bytes
+    runs: tuple[RunRecord, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> LogCopy:
+        """Raises StoreError."""
+        try:
+            value = json.loads(path.read_text("utf-8"))
+            runs = [
+                RunRecord(**{**run, "hashes": tuple(bytes.fromhex(s) for s in run["hashes"])})
+                for run in value["runs"]
+            ]
+            return cls(bytes.fromhex(value["salt"]), tuple(runs))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"cannot read the run log {path}: {error}", "connect the device once") from None
 
 
 class LogStore:
@@ -124,7 +145,7 @@ class LogStore:
 
     def pool(self, x: Array | Samples, y: Array | Samples) -> Pool:
         """Samples at hand, to be found by their hashes; raises DataError."""
-        return Pool(self, x, y)
+        return Pool(self.learner, self.salt, x, y)
 
     # ---- store and copy
 

@@ -32,10 +32,24 @@ from mcutrain.store import HostStore, Store
 if TYPE_CHECKING:
     from mcutrain.build import Build
 
+#: Copies of the log in a build's state folder, of its device and of its reference.
+COPY, REFERENCE_COPY = "log.json", "reference.json"
 #: Share of a store that snapshots may take when no budget is given: a request writes new ones beside the old.
 _BUDGET_SHARE = 3
 #: What the optimizer keeps beside momentum.
 _OPTIMIZER = ("loss_scale", "overflow", "good_steps", "skipped_steps")
+
+
+def reset_optimizer(learner: Learner) -> None:
+    """Momentum, loss scale and its counters as they are at power-up: so begins every run."""
+    mixed = learner.manifest.options.precision == "mixed"
+    first = {"loss_scale": INITIAL_LOSS_SCALE if mixed else 1.0}
+    fresh = {}
+    for t in learner.manifest.tensors:
+        if t.name.endswith(".momentum") or t.name in _OPTIMIZER:
+            dtype = np.float32 if t.dtype == "f32" else np.int32
+            fresh[t.name] = np.full(t.shape, first.get(t.name, 0), dtype)
+    learner.executor.write(fresh)
 
 
 class RunLog(LogStore):
@@ -72,7 +86,7 @@ class RunLog(LogStore):
                 f"the model takes {learner.rows} samples at a time, which cannot be forgotten one by one",
                 "export it with batch size 1",
             )
-        name = "reference.json" if isinstance(store, HostStore) else "log.json"
+        name = REFERENCE_COPY if isinstance(store, HostStore) else COPY
         return cls(learner, store, build.state_folder / name)
 
     # ---- state
@@ -105,15 +119,8 @@ class RunLog(LogStore):
             self.store.restore("state")
 
     def reset_optimizer(self) -> None:
-        """Momentum, loss scale and its counters as they are at power-up."""
-        mixed = self.manifest.options.precision == "mixed"
-        first = {"loss_scale": INITIAL_LOSS_SCALE if mixed else 1.0}
-        fresh = {}
-        for t in self.manifest.tensors:
-            if t.name.endswith(".momentum") or t.name in _OPTIMIZER:
-                dtype = np.float32 if t.dtype == "f32" else np.int32
-                fresh[t.name] = np.full(t.shape, first.get(t.name, 0), dtype)
-        self.learner.executor.write(fresh)
+        """See :func:`reset_optimizer`."""
+        reset_optimizer(self.learner)
 
     # ---- training
 

@@ -11,13 +11,14 @@ from typing import NoReturn
 
 import click
 
-from mcutrain.cli import compile as compile_verb
 from mcutrain.cli import (
+    certificate,
     doctor,
     evaluate,
     flash,
     infer,
     info,
+    key,
     profile,
     pull,
     push,
@@ -27,6 +28,7 @@ from mcutrain.cli import (
     unlearn,
     verify,
 )
+from mcutrain.cli import compile as compile_verb
 from mcutrain.cli import eval as eval_verb
 from mcutrain.cli.console import errors, version
 from mcutrain.errors import McutrainError
@@ -67,6 +69,8 @@ for verb in (
     flash.command,
     targets.command,
     tune.command,
+    key.command,
+    certificate.command,
 ):
     cli.add_command(verb)
 

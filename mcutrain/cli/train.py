@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mcutrain.cli.console import errors, output, percent, print_json, progress, table
+from mcutrain.cli.logged import Logged, run_options
 from mcutrain.cli.options import (
     build_argument,
     check_output,
@@ -62,11 +63,10 @@ from mcutrain.weights import read_weights
 @click.option(
     "--keep",
     type=click.Choice(["best", "last"]),
-    default="best",
-    show_default=True,
     help="Whose epoch's weights to keep: the one with the best test accuracy (without a test part, "
-    "the lowest training loss), or the last.",
+    "the lowest training loss), which is the default, or the last, as a logged run does.",
 )
+@run_options
 @weights_option
 @click.option(
     "--out",
@@ -87,7 +87,11 @@ def command(
     seed: int,
     shuffle: bool,
     validate: bool,
-    keep: str,
+    keep: str | None,
+    run_name: str | None,
+    resume: bool,
+    snapshot_budget: int | None,
+    allow_forgotten: bool,
     weights: Path | None,
     out: Path | None,
     limit: int | None,
@@ -99,7 +103,12 @@ def command(
     """Train a BUILD on the device and write the trained ONNX model.
 
     Stop at any time with Ctrl-C: the weights kept so far are written.
+
+    With --run the device keeps its state when it is switched off, and a log of
+    what it was trained on, so that it can forget samples exactly (mcutrain
+    unlearn): what trained it before is where the run begins.
     """
+    logged = Logged.check(run_name, keep, resume, snapshot_budget, allow_forgotten, weights)
     opened = open_build(build)
     out = check_output(out or build / "trained.onnx")
     dataset, shape = open_data(opened, data, limit)
@@ -107,17 +116,21 @@ def command(
     held_out = dataset.part("test", shape) if validate and "x_test" in dataset.arrays else None
     start = read_weights(weights, opened.manifest) if weights else None
     with ExitStack() as stack:
-        learner = stack.enter_context(connect(opened, port, workers, reference))
+        store = True if logged else None
+        learner = stack.enter_context(connect(opened, port, workers, reference, store))
+        if logged:
+            logged.open(opened, learner)
         if start is not None:
             learner.load(start)
         initial = learner.weights()
-        run = _Run(learner, keep, epochs, quiet=as_json)
+        run = _Run(learner, "last" if logged else keep or "best", epochs, quiet=as_json)
         try:
             with progress("loss") as bar:
                 if held_out is not None:
                     run.before = _score(learner, held_out, bar)
                 run.bar = bar
-                learner.train(
+                train = logged.train if logged else learner.train
+                train(
                     x,
                     y,
                     epochs=epochs,
@@ -131,6 +144,9 @@ def command(
                     on_event=run.on_event,
                 )
         except (KeyboardInterrupt, DivergedError):
+            if logged:
+                logged.explain()
+                raise
             # A device keeps what it has, so it gets the same weights as the file.
             learner.load(run.kept or initial)
             if run.kept is not None:
@@ -139,7 +155,7 @@ def command(
             else:
                 errors().print("no epoch ended: the weights are those before training, no file is written")
             raise
-        if run.kept is not None and run.kept_epoch != epochs:
+        if run.kept is not None and run.kept_epoch != epochs and not logged:
             learner.load(run.kept)
     opened.save_onnx(out, run.kept or {})
     if as_json:
@@ -213,7 +229,7 @@ class _Run:
         console.print()
         console.print(self._ratios())
         console.print()
-        after = self.history[self.kept_epoch - 1].validation
+        after = next(e.validation for e in self.history if e.epoch == self.kept_epoch)
         if self.before is not None and after is not None:
             console.print(f"test before: {_describe(self.before)}\ntest after:  {_describe(after)}")
             if (self.before.accuracy or 0.0) > (after.accuracy or 0.0):

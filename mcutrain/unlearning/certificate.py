@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 from mcutrain.errors import StoreError
 from mcutrain.runlog import RunLog
 from mcutrain.runrecords import state_names
-from mcutrain.store import PURGED, RECORD, SIGNED, Record, device_id
+from mcutrain.store import PURGED, RECORD, SIGNED, HostStore, Record, device_id
 from mcutrain.unlearning.base import HONESTY, Outcome
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
 
-FILE_NAME = "certificates.jsonl"
+#: Certificates in a build directory: of its device, and of the NumPy reference.
+FILE_NAME, REFERENCE_FILE = "certificates.jsonl", "certificates.reference.jsonl"
 VERSION = 1
 #: What must hold for an exact certificate to mean what it says.
 _ASSUMPTIONS = {
@@ -113,6 +114,7 @@ def make_text(log: RunLog, samples: Sequence[bytes], outcome: Outcome, build: Bu
         "trained_in": {str(number): places for number, places in runs.items()},
         "log": hashlib.sha256(b"".join(run.encode() for run in log.runs)).hexdigest(),
         "runs": log.runs[-1].number,
+        "done": {str(run.number): run.done for run in log.runs if run.trained},
         "seeds": [run.seed for run in log.runs] + [outcome.seed],
         "weights_before": request.before,
         "weights_after": log.weights_hash(),
@@ -126,6 +128,11 @@ def make_text(log: RunLog, samples: Sequence[bytes], outcome: Outcome, build: Bu
         "carriers": [[c.name, c.fate, c.note] for c in outcome.carriers],
     }
     return canonical(text)
+
+
+def path_for(build: Build, log: RunLog) -> Path:
+    """The file for the certificates of the device whose log this is."""
+    return build.directory / (REFERENCE_FILE if isinstance(log.store, HostStore) else FILE_NAME)
 
 
 def append(path: Path, certificate: Certificate) -> None:

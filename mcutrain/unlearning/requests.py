@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mcutrain.errors import DataError, McutrainError
 from mcutrain.runlog import RunLog
 from mcutrain.unlearning.base import Method, Outcome, Task
-from mcutrain.unlearning.certificate import Certificate, append, make_text
+from mcutrain.unlearning.certificate import Certificate, append, catch_up, make_text, path_for
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -50,13 +50,18 @@ def forget(
         log: of the device that ``task.learner`` drives.
         method: what to run; ``rollback`` finds its snapshots in ``log``.
         task: its ``samples``, or its ``forget`` set, say what to forget; ``retain`` is the data to keep.
-        build: for the firmware's hash in the certificate, by default ``task.build``.
-        certificates: file to which the certificate is appended.
+        build: whose firmware the certificate names, by default ``task.build``.
+        certificates: file to which the certificate is appended, by default one in the build directory.
 
     Raises:
         DataError: a sample was never trained: nothing is done.
         McutrainError: what the method raises; the device is then as it was before.
     """
+    build = build or task.build
+    if certificates is None and build is not None:
+        certificates = path_for(build, log)
+    if certificates is not None:
+        catch_up(log, certificates)
     asked = list(dict.fromkeys(task.samples or log.sample_hashes(*task.forget)))
     label = f"{method.name}:{method.variant(task.variant).name}"
     todo = log.begin_request(label, asked)
@@ -67,7 +72,7 @@ def forget(
         if not outcome.changed:
             log.revert_request()
             return Forgetting(outcome, None, 0, len(asked) - len(todo))
-        text = make_text(log, todo, outcome, build or task.build)
+        text = make_text(log, todo, outcome, build)
         packed = log.end_request(todo, text)
     except BaseException:
         with suppress(McutrainError):  # a device that is gone finds out at its next start

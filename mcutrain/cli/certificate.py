@@ -1,0 +1,135 @@
+"""``mcutrain certificate``: show and verify what a device has certified about forgetting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mcutrain.cli.console import errors, output, print_json, table
+from mcutrain.cli.key import read_key
+from mcutrain.cli.options import connect, json_option, open_build, open_data
+from mcutrain.errors import OptionError
+from mcutrain.runlog import COPY, REFERENCE_COPY
+from mcutrain.store import SIGNED
+from mcutrain.unlearning.certificate import REFERENCE_FILE, Certificate, Finding, check, read
+
+path_argument = click.argument("path", metavar="BUILD/certificates.jsonl", type=click.Path(path_type=Path))
+
+
+@click.group("certificate")
+def command() -> None:
+    """Certificates of forgetting: a chain that a device makes and signs."""
+
+
+@command.command("show")
+@path_argument
+@json_option
+def show(path: Path, as_json: bool) -> None:
+    """List the certificates of a file."""
+    certificates, findings = read(path)
+    if as_json:
+        print_json([_described(c) for c in certificates])
+    else:
+        listing = table("no.>", "request>", "method", "class", "samples>", "before", "after", "signed")
+        for c in certificates:
+            text, record = c.text, c.record
+            listing.add_row(
+                str(record.counter),
+                str(text.get("request")),
+                f"{text.get('method')}:{text.get('variant')}",
+                str(text.get("honesty")),
+                str(len(text.get("samples", []))),
+                record.before.hex()[:16],
+                record.after.hex()[:16],
+                record.device_id.hex()[:8] if record.flags & SIGNED else "no",
+            )
+        output().print(listing)
+    _complain(findings)
+
+
+@command.command("verify")
+@path_argument
+@click.option("--key", type=click.Path(path_type=Path), help="The device's key file: verify signatures, too.")
+@click.option("--replay", is_flag=True, help="Repeat exact methods and compare the hashes of the weights.")
+@click.option("--data", metavar="FILE|digits", help="With --replay: the training data.")
+@click.option("--reference", is_flag=True, help="With --replay: repeat on the NumPy reference.")
+@json_option
+def verify(
+    path: Path, key: Path | None, replay: bool, data: str | None, reference: bool, as_json: bool
+) -> int:
+    """Verify a file of certificates, without the device.
+
+    The chain, each text and, with --key, each signature is checked. Exit
+    status 1 when anything is wrong.
+    """
+    if replay and data is None:
+        raise OptionError("--replay trains again and needs the data", "give --data FILE")
+    certificates, findings = read(path)
+    findings += check(certificates, read_key(key) if key else None)
+    rechecks = _replay(path, certificates, data, reference) if replay and data and not findings else []
+    if as_json:
+        print_json(
+            {
+                "certificates": len(certificates),
+                "signatures": _signatures(certificates, key),
+                "findings": [{"line": f.line, "reason": f.reason} for f in findings],
+                "meaning": [c.meaning() for c in certificates],
+                "replay": [{"line": r.line, "status": r.status, "reason": r.reason} for r in rechecks],
+            }
+        )
+    else:
+        _complain(findings)
+        for certificate in certificates if not findings else ():
+            output().print(f"{certificate.record.counter}. {certificate.meaning()}")
+        for result in rechecks:
+            output().print(f"{result.line}. replay {result.status}: {result.reason}")
+        if not findings:
+            output().print(
+                f"[green]✓[/] {len(certificates)} certificates, one chain; {_signatures(certificates, key)}"
+            )
+    return int(bool(findings) or any(r.status == "differs" for r in rechecks))
+
+
+def _replay(path: Path, certificates: list[Certificate], data: str, reference: bool) -> list[Any]:
+    from mcutrain.logstore import LogCopy
+    from mcutrain.unlearning.recheck import recheck
+
+    build = open_build(path.parent)
+    dataset, shape = open_data(build, data)
+    x, y = dataset.part("train", shape)
+    log = build.state_folder / (REFERENCE_COPY if path.name == REFERENCE_FILE else COPY)
+    with connect(build, reference=reference, store=False) as learner:
+        return recheck(certificates, LogCopy.read(log), learner, x, y)
+
+
+def _signatures(certificates: list[Certificate], key: Path | None) -> str:
+    signed = sum(bool(c.record.flags & SIGNED) for c in certificates)
+    if not signed:
+        return "none is signed: whoever has the file could have made the chain"
+    if key is None:
+        return f"{signed} are signed, and not verified without --key"
+    return f"{signed} signatures are right" + (
+        "" if signed == len(certificates) else "; the others have none"
+    )
+
+
+def _described(certificate: Certificate) -> dict[str, Any]:
+    record = certificate.record
+    return {
+        "counter": record.counter,
+        "hash": certificate.hash,
+        "device_id": record.device_id.hex(),
+        "build_id": record.build_id.hex(),
+        "weights_before": record.before.hex(),
+        "weights_after": record.after.hex(),
+        "signed": bool(record.flags & SIGNED),
+        "meaning": certificate.meaning(),
+        "text": dict(certificate.text),
+    }
+
+
+def _complain(findings: list[Finding]) -> None:
+    for finding in findings:
+        errors().print(f"[bold red]line {finding.line}[/]: {finding.reason}")
