@@ -10,7 +10,8 @@ import numpy as np
 from mcutrain.compiler.onnx_io import load_model
 from mcutrain.errors import DataError, OptionError
 from mcutrain.executor import Array
-from mcutrain.manifest import Manifest
+from mcutrain.ir import NUMPY_DTYPES
+from mcutrain.manifest import Manifest, TensorEntry
 from mcutrain.npz import read_npz
 
 
@@ -46,22 +47,32 @@ def read_weights(path: Path, manifest: Manifest) -> dict[str, Array]:
     return weights
 
 
-def read_state(path: Path, manifest: Manifest) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Weights by initializer name, and importances by tensor name, from an ``.npz`` or ONNX file.
+def memories(manifest: Manifest) -> list[TensorEntry]:
+    """What a next request to forget needs beside the weights: importances, sums of an analytic head."""
+    return [
+        t
+        for t in manifest.tensors
+        if t.name.endswith(".importance") or (t.name.startswith("head.") and t.name != "head.features")
+    ]
 
-    An ONNX file holds no importances, and an ``.npz`` file need not hold all weights.  Raises DataError.
+
+def read_state(path: Path, manifest: Manifest) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Weights by initializer name, and :func:`memories` by tensor name, from an ``.npz`` or ONNX file.
+
+    An ONNX file holds no memories, and an ``.npz`` file need not hold all weights.  Raises DataError.
     """
     if path.suffix != ".npz":
         return read_weights(path, manifest), {}
     weights = [entry.origin.initializer for entry in manifest.parameters() if entry.origin]
-    states = {t.name: t for t in manifest.tensors if t.name.endswith(".importance")}
+    states = {t.name: t for t in memories(manifest)}
     found = read_npz(path, [*weights, *states])
     if not set(weights) & set(found):
         raise DataError(f"{path} holds none of the model's weights", f"they are {', '.join(weights)}")
     for name, entry in states.items():
-        if name in found and (found[name].shape != entry.shape or found[name].dtype != np.uint8):
+        wanted = (entry.shape, np.dtype(NUMPY_DTYPES[entry.dtype]))
+        if name in found and (found[name].shape, found[name].dtype) != wanted:
             raise DataError(
-                f"{path}: '{name}' is not u8{list(entry.shape)}", "give a file of this very model"
+                f"{path}: '{name}' is not {entry.dtype}{list(entry.shape)}", "give a file of this very model"
             )
     return (
         {name: array for name, array in found.items() if name not in states},

@@ -253,11 +253,11 @@ def _read_start(path: Path | None, build: Build) -> tuple[dict[str, Array], dict
 
 
 def _save(build: Build, learner: Learner, out: Path) -> None:
-    from mcutrain.weights import write_npz
+    from mcutrain.weights import memories, write_npz
 
     weights = learner.weights()
     if out.suffix != ".npz":
         build.save_onnx(out, weights)
         return
-    names = [t.name for t in build.manifest.tensors if t.name.endswith(".importance")]
+    names = [t.name for t in memories(build.manifest)]
     write_npz(out, {**weights, **learner.executor.read(names)})

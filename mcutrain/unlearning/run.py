@@ -280,9 +280,10 @@ class Run:
         if changed:
             self.clear_momentum()
             importance = [t.name for t in self.manifest.tensors if t.name.endswith(".importance")]
-            if importance and not carriers:
+            if importance and not any(c.name == "importance" for c in carriers):
                 self._zero(importance)
                 carriers.append(Carrier("importance", "cleared", "it counted the forget set"))
+            carriers += self._head_sums(carriers)
         carriers += self.clear()
         if any(t.name.endswith(".momentum") for t in self.manifest.tensors):
             carriers.append(Carrier("momentum", "cleared" if changed else "kept"))
@@ -301,6 +302,16 @@ class Run:
             tuple(carriers),
             missed,
         )
+
+    def _head_sums(self, known: Sequence[Carrier]) -> list[Carrier]:
+        """The analytic head's sums, where the method left them alone and they hold samples."""
+        if any(c.name == "head sums" for c in known) or all(
+            t.name != "head.count" for t in self.manifest.tensors
+        ):
+            return []
+        if not self.learner.executor.read(["head.count"])["head.count"][0]:
+            return []
+        return [Carrier("head sums", "kept", "forget there too, by method analytic-head")]
 
     def score_before(self) -> None:
         """Evaluations that the outcome compares with: call it before the first change."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from networks import NETWORKS
 
 import mcutrain
+from mcutrain.cli.main import main
 from mcutrain.errors import BuildError, DataError, OptionError
 from mcutrain.executor import Array
 from mcutrain.learning import Learner
@@ -25,11 +27,11 @@ COUNT = 40
 
 
 @pytest.fixture(scope="module")
-def digits(trained: Trained) -> Trained:
-    """The trained digits network in a build that carries the head's Programs."""
-    build = mcutrain.compile(
-        trained.build.model_path, loss="cross-entropy", train="second", unlearn="analytic-head"
-    )
+def digits(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The trained digits network with its first layer frozen, in a build that carries the head's Programs."""
+    path = tmp_path_factory.mktemp("digits") / "trained.onnx"
+    trained.build.save_onnx(path, trained.weights)
+    build = mcutrain.compile(path, loss="cross-entropy", train="second", unlearn="analytic-head")
     return replace(trained, build=build)
 
 
@@ -204,6 +206,38 @@ def test_no_more_samples_than_the_sums_hold(device: Learner, digits: Trained) ->
     assert device.executor.run("gram_learn", given, ["admitted"])["admitted"][0] == 0
     assert all(np.array_equal(value, head.state()[name]) for name, value in full.items())
     head.clear()
+
+
+def test_the_sums_in_a_file_serve_the_next_request(
+    digits: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line: learn all but class 3, forget class 4; as good as learning neither."""
+    paths = [tmp_path / f"{name}.npz" for name in ("first", "second", "never")]
+    common = ["unlearn", str(digits.build.directory), "--data", "digits", "--method"]
+    assert main([*common, "analytic-head:refit", "--forget-class", "3", "-o", str(paths[0])]) == 0
+    given = ["--weights", str(paths[0]), "--retain", "none", "--guard", "digits"]
+    assert main([*common, "analytic-head", *given, "--forget-class", "4", "-o", str(paths[1])]) == 0
+    x, y = digits.train
+    rows = tmp_path / "rows.txt"
+    rows.write_text("".join(f"{row}\n" for row in np.flatnonzero(np.isin(y, (3, 4)))))
+    fixed = ["--weights", str(paths[1]), "--forget", str(rows), "-o", str(paths[2])]
+    assert main([*common, "analytic-head:refit", *fixed]) == 0
+    with np.load(paths[1]) as second, np.load(paths[2]) as never:
+        assert set(second) >= {"w2", "b2", "head.gram", "head.targets", "head.count", "head.scale"}
+        assert second["head.count"][0] == len(x) - np.count_nonzero(np.isin(y, (3, 4)))
+        assert all(np.array_equal(second[name], never[name]) for name in second.files)
+    np.savez(paths[0], **{**dict(np.load(paths[1])), "head.gram": np.zeros(3, np.float32)})
+    capsys.readouterr()
+    assert main([*common, "analytic-head", *given, "--forget-class", "5"]) == 2
+    assert "'head.gram' is not i32[91]" in capsys.readouterr().err
+
+
+def test_another_method_says_that_the_sums_still_hold_the_samples(device: Learner, digits: Trained) -> None:
+    learned(device, digits, [(i, True) for i in range(5)])
+    x, y = digits.train
+    method, variant = parse_method("sparse-finetune:eu-k")
+    task = Task(device, (x[:8], y[:8]), (x[8:40], y[8:40]), variant=variant, options={"epochs": 1})
+    assert ("head sums", "kept") in [(c.name, c.fate) for c in method.run(task).carriers]
 
 
 def test_a_build_without_the_programs_says_how_to_get_them(trained: Trained) -> None:
