@@ -74,7 +74,38 @@ MCT_INLINE void mct_copy(mct_elem *to, const mct_elem *from, uint32_t n) {
         *to++ = *from++;
 }
 
-/* The same from binary32, each rounded once. */
+/* to[i] = from[i * step] and to[next + i] = from[i * step + 1] for i < 4 * fours, fours > 0. */
+MCT_INLINE void mct_turn_columns(mct_elem *to, uint32_t next, const mct_elem *from, uint32_t step,
+                                 uint32_t fours) {
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+#define LOAD(x) ".insn r 0x0b, 7, 0x10, %[" #x "], %[from], %[step]\n\t"
+#define STORE(x, to) ".insn s 0x2b, 2, %[" #x "], 4(%[" #to "])\n\t"
+#define LOW(to, high, low) ".insn r 0x57, 0, 0x68, %[" #to "], %[" #high "], %[" #low "]\n\t"
+#define HIGH(low, high) ".insn r 0x57, 0, 0x64, %[" #low "], %[" #high "], %[select]\n\t"
+    mct_elem *second = to + next;
+    uint32_t a, b, c, d, e;
+    __asm__ volatile(".option push\n\t"
+                     ".option norvc\n\t"
+                     ".insn i 0x7b, 4, x0, %[fours], 24\n\t" /* lp.setup: the next 12 instructions */
+                     LOAD(a) LOAD(b) LOAD(c) LOAD(d) LOW(e, b, a) HIGH(a, b) STORE(e, to) LOW(e, d, c)
+                         HIGH(c, d) STORE(a, second) STORE(e, to) STORE(c, second) ".option pop"
+                     : [to] "+r"(to), [second] "+r"(second), [from] "+r"(from), [a] "=&r"(a), [b] "=&r"(b),
+                       [c] "=&r"(c), [d] "=&r"(d), [e] "=&r"(e)
+                     : [step] "r"(step * sizeof(mct_elem)), [fours] "r"(fours), [select] "r"(0x00030001u)
+                     : "memory");
+#undef LOAD
+#undef STORE
+#undef LOW
+#undef HIGH
+#else
+    for (uint32_t i = 0; i < 4 * fours; i++, from += step) {
+        to[i] = from[0];
+        to[next + i] = from[1];
+    }
+#endif
+}
+
+/* As mct_turn_2x2, from binary32, each rounded once. */
 MCT_INLINE void mct_narrow_2x2(mct_elem *to, uint32_t next, const float *p, const float *q) {
 #if defined(MCT_XPULP) && MCT_ELEM == 16
     uint32_t first, second;

@@ -84,6 +84,18 @@ static bool take(struct turn *k, struct mct_l1 l1, uint32_t rows) {
     return k->acc[1] != NULL;
 }
 
+/* About how many cycles all of it takes on tiles that `take` found room for. */
+static uint32_t estimate(const struct turn *k, uint32_t workers) {
+    enum { PAIR = 32, BLOCK = 110, CHUNK = 200, TILE = 500, TURNED = 3, DMA_BYTES = 8 };
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    uint32_t blocks = mct_ceil_div(k->chunk / 4 * k->taps * k->tap_blocks, workers);
+    uint32_t turned = k->sets * k->set_lines * k->x_line + d->out_channels * k->dy_line;
+    uint32_t chunk = blocks * (k->tile_rows * d->out_width / 2 * PAIR + BLOCK) + CHUNK;
+    /* nothing hides the first transfer and the last one */
+    uint32_t alone = (uint32_t)((uint8_t *)k->x_lines - (uint8_t *)k->x_raw) + k->chunk * k->pitch * 4;
+    return alone / DMA_BYTES + k->tiles * (k->chunks * chunk + turned / workers * TURNED + TILE);
+}
+
 /* Fills `starts` and `shifts`, so that no worker need divide. */
 static void find_places(struct turn *k) {
     const struct mct_conv2d_weight_gradient *d = k->d;
@@ -107,7 +119,7 @@ static void find_places(struct turn *k) {
 /* Null where the kernel for any shape is to do the work. By one worker.
  *
  * Pairs must not cross the end of a row: it must have an even number of output pixels. */
-static struct turn *plan(const struct mct_conv2d_weight_gradient *d) {
+static struct turn *plan(const struct mct_conv2d_weight_gradient *d, uint32_t workers) {
     struct mct_l1 l1 = mct_l1_all();
     struct turn *k = mct_l1_take(&l1, sizeof *k);
     struct mct_conv2d_weight_gradient *copy = mct_l1_take(&l1, sizeof *copy);
@@ -130,14 +142,24 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d) {
     }
     k->tap_blocks = k->set_lines / 4;
     k->pitch = up(k->depth, 4);
-    for (uint32_t tiles = 1;; tiles = tiles < 4 ? tiles + 1 : tiles * 2) {
-        uint32_t rows =
-            d->tile_rows ? mct_min(d->tile_rows, d->out_height) : mct_ceil_div(d->out_height, tiles);
+    uint32_t best = 0, least = UINT32_MAX, found = 0, rows = UINT32_MAX;
+    for (uint32_t tiles = 1; found < 3 && rows > 1; tiles = tiles < 4 ? tiles + 1 : tiles * 2) {
+        rows = d->tile_rows ? mct_min(d->tile_rows, d->out_height) : mct_ceil_div(d->out_height, tiles);
         k->tiles = mct_ceil_div(d->out_height, rows);
-        if (take(k, l1, rows))
+        if (take(k, l1, rows)) {
+            const uint32_t cycles = estimate(k, workers);
+            best = cycles < least ? rows : best;
+            least = mct_min(cycles, least);
+            found++;
+        }
+        if (d->tile_rows)
             break;
-        if (rows == 1 || d->tile_rows)
-            return NULL;
+    }
+    if (!best)
+        return NULL;
+    if (best != rows) {
+        k->tiles = mct_ceil_div(d->out_height, best);
+        take(k, l1, best);
     }
     uint32_t step = (k->whole_windows ? 1 : d->stride_h) * k->wide;
     find_places(k);
@@ -175,67 +197,64 @@ static void load(const struct turn *k, const struct step *s) {
               rows_of(k, s) * out_pitch * sizeof(mct_elem));
 }
 
-/* One row of x, turned: `count` columns of the line `to` and, if `two`, of the one `next` elements on. `from`
- * is the line's first channel at its column 0, `step` the distance from one of its columns to the next;
- * columns outside [begin, end) are zeros. */
-static __attribute__((noinline)) void turn_row(mct_elem *to, uint32_t next, const mct_elem *from,
-                                               uint32_t step, uint32_t begin, uint32_t end, uint32_t count,
-                                               bool two) {
+/* One row of x, turned: `count` columns of the line `to`. `from` is what its column `begin` gets, `step` the
+ * distance from one of its columns to the next; columns outside [begin, end) are zeros. */
+static __attribute__((noinline)) void turn_row(mct_elem *to, const mct_elem *from, uint32_t step,
+                                               uint32_t begin, uint32_t end, uint32_t count) {
     uint32_t i = 0;
-    for (; i < begin; i++) {
+    for (; i < begin; i++)
         to[i] = 0;
-        if (two)
-            to[next + i] = 0;
-    }
-    if (two) {
-        for (; i + 4 <= end; i += 4, from += 4 * step) {
-            mct_turn_2x2(to + i, next, from, from + step);
-            mct_turn_2x2(to + i + 2, next, from + 2 * step, from + 3 * step);
-        }
-        for (; i < end; i++, from += step) {
-            to[i] = from[0];
-            to[next + i] = from[1];
-        }
-    } else {
-        for (; i < end; i++, from += step)
-            to[i] = from[0];
-    }
-    for (; i < count; i++) {
+    for (; i < end; i++, from += step)
+        to[i] = from[0];
+    for (; i < count; i++)
         to[i] = 0;
-        if (two)
-            to[next + i] = 0;
+}
+
+/* The same for `pairs` pairs of lines, `next` elements apart, and neighbouring elements from `from` on. */
+static __attribute__((noinline)) void turn_pairs(mct_elem *to, uint32_t next, const mct_elem *from,
+                                                 uint32_t step, uint32_t begin, uint32_t end, uint32_t count,
+                                                 uint32_t pairs) {
+    const uint32_t fours = (end - begin) / 4, whole = begin + 4 * fours;
+    for (; pairs; pairs--, to += 2 * next, from += 2) {
+        uint32_t i = 0;
+        for (; i < begin; i++)
+            to[i] = to[next + i] = 0;
+        if (fours)
+            mct_turn_columns(to + begin, next, from, step, fours);
+        const mct_elem *at = from + 4 * fours * step;
+        for (i = whole; i < end; i++, at += step) {
+            to[i] = at[0];
+            to[next + i] = at[1];
+        }
+        for (; i < count; i++)
+            to[i] = to[next + i] = 0;
     }
 }
 
-/* Lines of x, a share of them, by two channels or element by element. */
-static void turn_x(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
+/* A share of the lines of x that are elements of the window. */
+static void turn_windows(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
-    uint32_t first, last, item, end, lines = k->sets * k->set_lines, group = k->whole_windows ? 1 : 2;
-    uint32_t pitch = d->width * d->channels, step = d->stride_w * d->channels, line_rows = k->line_rows;
+    uint32_t first, last, item, end, pitch = d->width * d->channels, rows = k->line_rows;
     int32_t top;
     clip(k, s, &top, &first, &last);
-    mct_split(lines / group * line_rows, worker, workers, &item, &end);
-    uint32_t line = item / line_rows * group, row = item % line_rows;
-    uint32_t channel = line % d->channels, tap = line / d->channels;
+    mct_split(k->set_lines * rows, worker, workers, &item, &end);
+    uint32_t line = item / rows, row = item % rows, channel = line % d->channels, tap = line / d->channels;
     for (; item < end; item++) {
-        uint32_t kh = k->whole_windows ? tap / d->kernel_w : 0;
-        const struct start *start = k->starts + (k->whole_windows ? tap - kh * d->kernel_w : tap);
-        int32_t at = top + (int32_t)(k->whole_windows ? row * d->stride_h + kh * d->dilation_h : row);
-        mct_elem *to = k->x_lines + line * k->x_line + row * k->wide;
-        uint32_t begin = start->begin, stop = start->end;
-        if (at < (int32_t)first || at >= (int32_t)last || (k->whole_windows && line >= k->depth))
-            begin = stop = 0;
-        /* the first of the columns that are inside */
-        int32_t column = start->column + (int32_t)(begin * d->stride_w);
+        const uint32_t kh = tap / d->kernel_w;
+        const struct start *start = k->starts + (tap - kh * d->kernel_w);
+        const int32_t at = top + (int32_t)(row * d->stride_h + kh * d->dilation_h);
+        const bool inside = at >= (int32_t)first && at < (int32_t)last && line < k->depth;
+        const uint32_t begin = inside ? start->begin : 0, stop = inside ? start->end : 0;
+        const int32_t column = start->column + (int32_t)(begin * d->stride_w);
         const mct_elem *from = k->x_raw;
         if (begin < stop)
             from += ((uint32_t)at - first) * pitch + (uint32_t)column * d->channels + channel;
-        turn_row(to, k->x_line, from, step, begin, stop, k->wide, group == 2);
-        if (++row == line_rows) {
+        turn_row(k->x_lines + line * k->x_line + row * k->wide, from, d->stride_w * d->channels, begin, stop,
+                 k->wide);
+        if (++row == rows) {
             row = 0;
-            line += group;
-            channel += group;
-            if (channel == d->channels) {
+            line++;
+            if (++channel == d->channels) {
                 channel = 0;
                 tap++;
             }
@@ -243,13 +262,48 @@ static void turn_x(const struct turn *k, const struct step *s, uint32_t worker, 
     }
 }
 
+/* A share of the lines of x that are channels: an item is a row of a few of a set's. */
+static void turn_channels(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
+    const struct mct_conv2d_weight_gradient *d = k->d;
+    const uint32_t pitch = d->width * d->channels, rows = k->line_rows, few = d->channels % 8 ? 4 : 8;
+    const uint32_t parts = d->channels / few;
+    uint32_t first, last, item, end;
+    int32_t top;
+    clip(k, s, &top, &first, &last);
+    mct_split(k->sets * parts * rows, worker, workers, &item, &end);
+    uint32_t row = item % rows, part = item / rows % parts, set = item / rows / parts;
+    for (; item < end; item++) {
+        const struct start *start = k->starts + set;
+        const int32_t at = top + (int32_t)row;
+        const bool inside = at >= (int32_t)first && at < (int32_t)last;
+        const uint32_t begin = inside ? start->begin : 0, stop = inside ? start->end : 0;
+        /* the first of the columns that are inside */
+        const int32_t column = start->column + (int32_t)(begin * d->stride_w);
+        const mct_elem *from = k->x_raw;
+        if (begin < stop)
+            from += ((uint32_t)at - first) * pitch + (uint32_t)column * d->channels + part * few;
+        turn_pairs(k->x_lines + (set * k->set_lines + part * few) * k->x_line + row * k->wide, k->x_line,
+                   from, d->stride_w * d->channels, begin, stop, k->wide, few / 2);
+        if (++row == rows) {
+            row = 0;
+            if (++part == parts) {
+                part = 0;
+                set++;
+            }
+        }
+    }
+}
+
 static void turn_dy(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
-    uint32_t pixels = rows_of(k, s) * d->out_width, line, end;
-    mct_split(mct_ceil_div(d->out_channels, 2), worker, workers, &line, &end);
-    for (line *= 2, end *= 2; line < end; line += 2)
-        turn_row(k->dy_lines + line * k->dy_line, k->dy_line, k->dy_raw + line, d->out_channels, 0, pixels,
-                 pixels, line + 1 < d->out_channels);
+    const uint32_t pixels = rows_of(k, s) * d->out_width;
+    uint32_t pair, end;
+    mct_split(d->out_channels / 2, worker, workers, &pair, &end);
+    turn_pairs(k->dy_lines + 2 * pair * k->dy_line, k->dy_line, k->dy_raw + 2 * pair, d->out_channels, 0,
+               pixels, pixels, end - pair);
+    if (worker == workers - 1 && d->out_channels % 2)
+        turn_row(k->dy_lines + (d->out_channels - 1) * k->dy_line, k->dy_raw + d->out_channels - 1,
+                 d->out_channels, 0, pixels, pixels);
 }
 
 /* A block of accumulators to L1 or from there. */
@@ -312,7 +366,10 @@ static void accumulate(struct turn *k, uint32_t worker, uint32_t workers) {
         if (worker == 0)
             mct_dma_wait(raw);
         mct_barrier();
-        turn_x(k, &s, worker, workers);
+        if (k->whole_windows)
+            turn_windows(k, &s, worker, workers);
+        else
+            turn_channels(k, &s, worker, workers);
         turn_dy(k, &s, worker, workers);
         if (worker == 0)
             k->runs = rows_of(k, &s);
@@ -358,7 +415,7 @@ void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint3
         return;
 #endif
     struct turn *k = NULL;
-    MCT_SHARE(k, plan(args), worker);
+    MCT_SHARE(k, plan(args, workers), worker);
     if (k)
         accumulate(k, worker, workers);
     else
