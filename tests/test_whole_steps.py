@@ -21,9 +21,11 @@ from mcutrain.manifest import Loss, Precision
 from mcutrain.verification import make_batches, verify
 
 QEMU = pytest.param("qemu", marks=pytest.mark.qemu)
+XPULP = pytest.param("qemu-xpulp", marks=pytest.mark.qemu)
+GVSOC = pytest.param("gvsoc", marks=pytest.mark.gvsoc)
 PRECISIONS = ["fp32", "mixed"]
 #: teams of cores each target runs with; a simulated core costs a host process's time
-WORKERS = {"native": (1, 2, 4, 8), "qemu": (8,)}
+WORKERS = {"native": (1, 2, 4, 8), "qemu": (8,), "qemu-xpulp": (8,), "gvsoc": (8,)}
 #: MLPerf Tiny model, its data set (none: smooth random spectra in dB), its loss,
 #: and a rate for all layers at which ten steps of one sample do not diverge (ResNet8 takes raw pixels)
 MODELS: dict[str, tuple[str, Loss, float]] = {
@@ -90,9 +92,13 @@ def test_small_networks(network: str, part: bool, precision: Precision, target: 
     assert check_guards(build, {**batches[0], "hyper": hyper}) > 1000
 
 
-def check_real(mlperf_tiny: Path, model: str, precision: Precision, target: str, steps: int) -> None:
+def check_real(
+    mlperf_tiny: Path, model: str, precision: Precision, target: str, steps: int, immediate: bool = False
+) -> None:
     file, loss, rate = MODELS[model]
-    build = mcutrain.compile(mlperf_tiny / f"{model}.onnx", target=target, precision=precision, loss=loss)
+    build = mcutrain.compile(
+        mlperf_tiny / f"{model}.onnx", target=target, precision=precision, loss=loss, immediate=immediate
+    )
     if file:
         x, y = data.load(mlperf_tiny / file).part("train", data.ModelShape.of(build.manifest))
     else:
@@ -117,3 +123,19 @@ def test_a_step_of_a_real_model(mlperf_tiny: Path, model: str, precision: Precis
 @pytest.mark.parametrize("model", MODELS)
 def test_ten_steps_of_a_real_model(mlperf_tiny: Path, model: str, precision: Precision, target: str) -> None:
     check_real(mlperf_tiny, model, precision, target, steps=10)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("target", [XPULP])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_on_pulp(mlperf_tiny: Path, model: str, target: str) -> None:
+    """In FP16, all kernels in tiles; the autoencoder fits with immediate updates."""
+    check_real(mlperf_tiny, model, "mixed", target, steps=1, immediate=model == "autoencoder_ad")
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("target", [GVSOC])
+@pytest.mark.parametrize("model", MODELS)
+def test_ten_steps_on_pulp(mlperf_tiny: Path, model: str, target: str) -> None:
+    check_real(mlperf_tiny, model, "mixed", target, steps=10, immediate=model == "autoencoder_ad")
