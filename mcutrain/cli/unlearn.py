@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from mcutrain.cli import unlearn_text as text
 from mcutrain.cli.console import print_json, progress
@@ -18,10 +17,10 @@ from mcutrain.cli.options import (
     json_option,
     limit_option,
     open_build,
-    open_data,
 )
+from mcutrain.cli.unlearn_request import Asked, open_log, run
 from mcutrain.errors import OptionError
-from mcutrain.unlearning import Labelled, Task, methods, parse_method
+from mcutrain.unlearning import methods, parse_method
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -40,7 +39,7 @@ _PAIR = "an .npz file whose x_train, y_train (or x_test, y_test) are the samples
     "--forget",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Forget training samples: a text file with one row number a line.",
+    help="Forget training samples: a text file with a row number, or a hash of the run log, in each line.",
 )
 @click.option("--forget-class", type=click.IntRange(0), metavar="C", help="Forget a class.")
 @click.option("--forget-group", metavar="G", help="Forget a subject or speaker, named in group_train.")
@@ -52,10 +51,11 @@ _PAIR = "an .npz file whose x_train, y_train (or x_test, y_test) are the samples
 )
 @click.option(
     "--retain",
-    default="rest",
+    multiple=True,
+    default=["rest"],
     show_default=True,
     metavar="FILE|rest|none",
-    help=f"Training samples to keep: the rest of the data's, none, or {_PAIR}.",
+    help=f"Training samples to keep: the rest of the data's, none, or {_PAIR}; may be repeated.",
 )
 @click.option("--guard", metavar="FILE", help=f"64 to 256 retained samples that must not suffer: {_PAIR}.")
 @click.option(
@@ -95,7 +95,7 @@ def command(
     forget_class: int | None,
     forget_group: str | None,
     data: str | None,
-    retain: str,
+    retain: tuple[str, ...],
     guard: str | None,
     validation: str | None,
     options: tuple[str, ...],
@@ -125,14 +125,18 @@ def command(
     method, variant = parse_method(method_name)
     opened = open_build(build)
     out = check_output(out or build / "unlearned.onnx")
-    asked = _Request.read(opened, data, limit, forget, forget_class, forget_group, retain, guard, validation)
+    asked = Asked.read(opened, data, limit, forget, forget_class, forget_group)
     start = _read_start(weights, opened)
     with connect(opened, port, workers, reference) as learner:
+        log = open_log(opened, learner, weights is not None)
         if start is not None:
             learner.load(start[0])
             learner.executor.write(start[1])
-        task = asked.task(learner, opened, variant, options, seed)
+        sets = asked.sets(learner, log, retain, guard, validation)
+        task = sets.task(learner, opened, log, variant, options, seed)
         method.check_build(task)
+        if log is not None and not log.held(task.samples):
+            return text.nothing_to_do(len(task.samples), as_json)
         cost = text.cost(method, task)
         if not as_json:
             text.print_cost(method, task, cost, opened)
@@ -142,108 +146,18 @@ def command(
             return 0
         with progress("note") as bar:
             shown = text.Bars(bar)
-            before = shown.score(task, asked.tested)
-            outcome = method.run(replace(task, on_event=shown.update))
-            after = shown.score(task, asked.tested) if outcome.changed else before
-        if outcome.changed:
+            watched = replace(task, on_event=shown.update)
+            before = shown.score(task, sets.tested)
+            done = run(method, watched)
+            after = shown.score(task, sets.tested) if done.outcome.changed else before
+        if done.outcome.changed:
             _save(opened, learner, out)
-    result = text.Result(method, outcome, cost, before, after, out)
+    result = text.Result(method, done, cost, before, after, out)
     if as_json:
         print_json(result.as_json())
     else:
         result.show()
-    return int(outcome.missed)
-
-
-@dataclass(frozen=True)
-class _Request:
-    """The samples of a request, from files."""
-
-    title: str
-    forget: Labelled
-    retain: Labelled | None
-    guard: Labelled | None
-    validation: Labelled | None
-    #: what to score for people: the validation set, without a class that is to be forgotten
-    tested: Labelled | None
-
-    @classmethod
-    def read(
-        cls,
-        build: Build,
-        data: str,
-        limit: int | None,
-        file: Path | None,
-        label: int | None,
-        group: str | None,
-        retain: str,
-        guard: str | None,
-        validation: str | None,
-    ) -> _Request:
-        from mcutrain.evaluation import requests as ask
-
-        if sum(given is not None for given in (file, label, group)) != 1:
-            raise OptionError(
-                "what shall be forgotten?", "give one of --forget, --forget-class, --forget-group"
-            )
-        dataset, shape = open_data(build, data, limit)
-        x, y = dataset.part("train", shape)
-        if label is not None:
-            if shape.loss == "mse":
-                raise OptionError("a regression has no classes", "give --forget or --forget-group")
-            request = ask.by_class(np.asarray(y), label)
-        elif group is not None:
-            request = ask.by_group(dataset.groups(), group)
-        else:
-            assert file is not None
-            request = ask.by_rows(ask.read_rows(file), file.name)
-        request.check(len(x))
-        others = np.setdiff1d(np.arange(len(x)), request.rows)
-        held_out = _pair(build, validation) if validation else None
-        if held_out is None and "x_test" in dataset.arrays:
-            held_out = dataset.part("test", shape)
-        if retain == "rest":
-            kept: Labelled | None = (x[others], y[others])
-        else:
-            kept = None if retain == "none" else _pair(build, retain)
-        return cls(
-            request.title,
-            (x[request.rows], y[request.rows]),
-            kept,
-            _pair(build, guard) if guard else None,
-            held_out,
-            _without(held_out, label) if held_out is not None and label is not None else held_out,
-        )
-
-    def task(self, learner: Learner, build: Build, variant: str, options: tuple[str, ...], seed: int) -> Task:
-        given = {}
-        for option in options:
-            name, equals, value = option.partition("=")
-            if not equals:
-                raise OptionError(f"-O {option} has no value", "give -O NAME=VALUE")
-            given[name] = value
-        return Task(
-            learner,
-            self.forget,
-            self.retain,
-            self.guard,
-            self.validation,
-            variant=variant,
-            options=given,
-            seed=seed,
-            build=build,
-        )
-
-
-def _pair(build: Build, source: str) -> Labelled:
-    dataset, shape = open_data(build, source)
-    return dataset.part("train" if "x_train" in dataset.arrays else "test", shape)
-
-
-def _without(pair: Labelled, label: int) -> Labelled | None:
-    x, y = pair
-    others = np.flatnonzero(np.asarray(y).ravel() != label)
-    return (x[others], y[others]) if len(others) else None
+    return int(done.outcome.missed)
 
 
 def _read_start(path: Path | None, build: Build) -> tuple[dict[str, Array], dict[str, Array]] | None:

@@ -11,8 +11,9 @@ from rich.progress import Progress as Bar
 
 from mcutrain.cli.console import number, output, percent, print_json, size, table
 from mcutrain.cli.options import open_build
+from mcutrain.cli.unlearn_request import Done
 from mcutrain.learning import Evaluation
-from mcutrain.unlearning import HONESTY, Cost, Labelled, Method, Outcome, Progress, Task
+from mcutrain.unlearning import HONESTY, Cost, Labelled, Method, Progress, Task
 from mcutrain.unlearning.speed import measure_speed
 
 # ---- the list
@@ -86,6 +87,8 @@ class Told:
 def cost(method: Method, task: Task) -> Told:
     """What ``task`` will take at most, with times measured on the device."""
     expected = method.cost(task)
+    if expected.seconds is not None:
+        return Told(expected, expected.seconds)
     return Told(expected, measure_speed(task.learner, task.forget).seconds(expected))
 
 
@@ -142,19 +145,29 @@ class Bars:
 # ---- after
 
 
+def nothing_to_do(samples: int, as_json: bool) -> int:
+    """All that was asked for had been forgotten: a request may be repeated."""
+    stop = f"all {samples} samples were forgotten already, nothing is done"
+    if as_json:
+        print_json({"changed": False, "missed": False, "out": None, "stop": stop})
+    else:
+        output().print(stop)
+    return 0
+
+
 @dataclass(frozen=True)
 class Result:
     """What came of a request."""
 
     method: Method
-    outcome: Outcome
+    done: Done
     told: Told
     before: Evaluation | None
     after: Evaluation | None
     out: Path
 
     def show(self) -> None:
-        console, outcome = output(), self.outcome
+        console, outcome = output(), self.done.outcome
         rows = table("samples", "count>", "before>", "after>")
         for name in outcome.before:
             rows.add_row(name, *_scores(outcome.before[name], outcome.after[name]))
@@ -181,19 +194,24 @@ class Result:
         if outcome.changed:
             console.print(f"[bold]{outcome.honesty}[/]: {HONESTY[outcome.honesty]}")
             console.print(f"[green]✓[/] {self.out}")
+            if self.done.certificate is not None:
+                counter = self.done.certificate.record.counter
+                console.print(f"[green]✓[/] certificate {counter} in certificates.jsonl of the build")
         else:
             console.print("the weights are those from before; no file is written")
 
     def as_json(self) -> dict[str, Any]:
+        outcome, certificate = self.done.outcome, self.done.certificate
         return {
-            "out": str(self.out) if self.outcome.changed else None,
-            "honesty_words": HONESTY[self.outcome.honesty],
+            "out": str(self.out) if outcome.changed else None,
+            "certificate": certificate.hash if certificate else None,
+            "honesty_words": HONESTY[outcome.honesty],
             "cost": self.told.as_json(),
             "held_out": {
                 "before": asdict(self.before) if self.before else None,
                 "after": asdict(self.after) if self.after else None,
             },
-            **self.outcome.as_json(),
+            **outcome.as_json(),
         }
 
 

@@ -1,0 +1,234 @@
+"""The samples of ``mcutrain unlearn``: from files to sets, and the run log that knows them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcutrain.cli.console import errors
+from mcutrain.cli.options import open_data
+from mcutrain.data import Dataset, ModelShape
+from mcutrain.errors import DataError, OptionError
+from mcutrain.evaluation import requests as ask
+from mcutrain.unlearning import Labelled, Method, Outcome, Task
+
+if TYPE_CHECKING:
+    from mcutrain.build import Build
+    from mcutrain.executor import Array
+    from mcutrain.learning import Learner
+    from mcutrain.runlog import RunLog
+    from mcutrain.unlearning.certificate import Certificate
+
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def open_log(build: Build, learner: Learner, weights: bool) -> RunLog | None:
+    """The run log of a device that has one with runs, its state restored; None of any other device."""
+    from mcutrain.runlog import RunLog
+
+    if learner.store is None or not learner.store.facts().size or learner.rows != 1:
+        return None
+    log = RunLog.open(build, learner)
+    for message in log.messages:
+        errors().print(message, markup=False)
+    if not any(run.trained for run in log.runs):
+        return None
+    if weights:
+        raise OptionError(
+            "this device has a run log, whose state --weights would replace", "leave out --weights"
+        )
+    log.restore()
+    return log
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a method did, and the certificate of it where the request was logged."""
+
+    outcome: Outcome
+    certificate: Certificate | None = None
+
+
+def run(method: Method, task: Task) -> Done:
+    """Run a method; where the task has a log as a logged request, certified in the build directory."""
+    from mcutrain.unlearning.certificate import FILE_NAME
+    from mcutrain.unlearning.requests import forget
+
+    if task.log is None or task.build is None:
+        return Done(method.run(task))
+    done = forget(task.log, method, task, certificates=task.build.directory / FILE_NAME)
+    assert done.outcome is not None
+    return Done(done.outcome, done.certificate)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What shall be forgotten: rows of the training data, or hashes of a run log."""
+
+    build: Build
+    dataset: Dataset
+    shape: ModelShape
+    rows: Array
+    hashes: tuple[str, ...] = ()
+    #: a class that is to be forgotten wholly
+    label: int | None = None
+
+    @classmethod
+    def read(
+        cls,
+        build: Build,
+        data: str,
+        limit: int | None,
+        file: Path | None,
+        label: int | None,
+        group: str | None,
+    ) -> Asked:
+        """From the command line's options; raises OptionError and DataError."""
+        if sum(given is not None for given in (file, label, group)) != 1:
+            raise OptionError(
+                "what shall be forgotten?", "give one of --forget, --forget-class, --forget-group"
+            )
+        dataset, shape = open_data(build, data, limit)
+        samples = dataset.samples("train", shape)
+        if file is not None and (hashes := _hashes(file)):
+            return cls(build, dataset, shape, np.zeros(0, np.int64), hashes)
+        if label is not None:
+            if shape.loss == "mse":
+                raise OptionError("a regression has no classes", "give --forget or --forget-group")
+            request = ask.by_class(np.asarray(dataset.targets("train", shape, samples)), label)
+        elif group is not None:
+            request = ask.by_group(dataset.groups(), group)
+        else:
+            assert file is not None
+            request = ask.by_rows(ask.read_rows(file), file.name)
+        request.check(len(samples))
+        return cls(build, dataset, shape, request.rows, (), label)
+
+    def sets(
+        self,
+        learner: Learner,
+        log: RunLog | None,
+        retain: tuple[str, ...],
+        guard: str | None,
+        validation: str | None,
+    ) -> Sets:
+        """The sets of a task; what the log says was forgotten, or never trained, is no retained sample."""
+        x, y = self.dataset.part("train", self.shape)
+        rows, samples = self.rows, []
+        kept = np.setdiff1d(np.arange(len(x)), rows)
+        if log is not None:
+            known = log.sample_hashes(x, y)
+            samples = self._samples(log) or [known[row] for row in rows]
+            if self.hashes:
+                wanted = set(samples)
+                rows = np.array([row for row in range(len(x)) if known[row] in wanted], np.int64)
+                kept = np.setdiff1d(kept, rows)
+            trained = {sample for run in log.runs if run.trained for sample in run.hashes}
+            kept = np.array(
+                [r for r in kept if known[r] in trained and not log.forgotten(known[r])], np.int64
+            )
+        elif self.hashes:
+            raise OptionError(
+                "hashes name samples of a run log, and this device has none",
+                "train with --run, or give row numbers",
+            )
+        held_out = self._pair(validation) if validation else None
+        if held_out is None and "x_test" in self.dataset.arrays:
+            held_out = self.dataset.part("test", self.shape)
+        return Sets(
+            (x[rows], y[rows]),
+            self._retained(retain, (x[kept], y[kept]) if len(kept) else None),
+            self._pair(guard) if guard else None,
+            held_out,
+            _without(held_out, self.label),
+            tuple(samples),
+        )
+
+    def _samples(self, log: RunLog) -> list[bytes]:
+        from mcutrain.unlearning.requests import select
+
+        return select(log, self.hashes) if self.hashes else []
+
+    def _retained(self, sources: tuple[str, ...], rest: Labelled | None) -> Labelled | None:
+        if "none" in sources and len(sources) > 1:
+            raise OptionError("--retain none leaves no room for another --retain", "give one of them")
+        pairs = [rest if source == "rest" else self._pair(source) for source in sources if source != "none"]
+        found = [pair for pair in pairs if pair is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        x, y = (np.concatenate([np.asarray(pair[i]) for pair in found]) for i in (0, 1))
+        return x, y
+
+    def _pair(self, source: str) -> Labelled:
+        dataset, shape = open_data(self.build, source)
+        return dataset.part("train" if "x_train" in dataset.arrays else "test", shape)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The sets of a task."""
+
+    forget: Labelled
+    retain: Labelled | None
+    guard: Labelled | None
+    validation: Labelled | None
+    #: what to score for people: the validation set, without a class that is to be forgotten
+    tested: Labelled | None
+    #: hashes of the samples to forget, by the run log
+    samples: tuple[bytes, ...]
+
+    def task(
+        self,
+        learner: Learner,
+        build: Build,
+        log: RunLog | None,
+        variant: str,
+        options: tuple[str, ...],
+        seed: int,
+    ) -> Task:
+        """The task with ``NAME=VALUE`` options; raises OptionError."""
+        given = {}
+        for option in options:
+            name, equals, value = option.partition("=")
+            if not equals:
+                raise OptionError(f"-O {option} has no value", "give -O NAME=VALUE")
+            given[name] = value
+        return Task(
+            learner,
+            self.forget,
+            self.retain,
+            self.guard,
+            self.validation,
+            variant=variant,
+            options=given,
+            seed=seed,
+            build=build,
+            log=log,
+            samples=self.samples,
+        )
+
+
+def _hashes(path: Path) -> tuple[str, ...]:
+    """The hashes of a request file that names its samples so; empty for one of row numbers."""
+    try:
+        lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return ()  # the reader of row numbers says what is wrong with the file
+    found = [line for line in lines if line]
+    if not any(_HASH.fullmatch(line) for line in found):
+        return ()
+    for number, line in enumerate(lines, start=1):
+        if line and not _HASH.fullmatch(line):
+            raise DataError(f"{path}, line {number}: '{line[:40]}' is no hash", "give 64 hexadecimal digits")
+    return tuple(found)
+
+
+def _without(pair: Labelled | None, label: int | None) -> Labelled | None:
+    if pair is None or label is None:
+        return pair
+    others = np.flatnonzero(np.asarray(pair[1]).ravel() != label)
+    return (pair[0][others], pair[1][others]) if len(others) else None

@@ -1,0 +1,130 @@
+"""``mcutrain unlearn`` on a device that logs its runs: exact, certified, repeatable, and nothing unseen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mcutrain
+from mcutrain.build import Build
+from mcutrain.cli.main import main
+from mcutrain.executor import same_bits
+from mcutrain.runlog import RunLog
+from mcutrain.unlearning import certificate
+
+OPTIONS: dict[str, Any] = {"epochs": 20, "lr": 0.2, "batch": 4}
+
+
+def samples(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sixteen samples that show their label: one value stands out."""
+    y = np.arange(16, dtype=np.int32) % 10
+    x = np.random.default_rng(seed).random((16, 64)).astype(np.float32)
+    x[np.arange(16), y] += 3
+    return x, y
+
+
+@pytest.fixture
+def logged(dense_model: Path, tmp_path: Path) -> tuple[Build, list[str]]:
+    """A build whose device has two runs, and the arguments that name its data."""
+    build = mcutrain.compile(dense_model, loss="cross-entropy", out=tmp_path / "build", unlearn="gradient")
+    with build.session(store=True) as device:
+        log = RunLog.open(build, device)
+        for number in (1, 2):
+            log.record_run(f"run {number}", *samples(number), **OPTIONS, seed=number)
+    (x1, y1), (x2, y2) = samples(1), samples(2)
+    np.savez(tmp_path / "d.npz", x_train=np.concatenate([x1, x2]), y_train=np.concatenate([y1, y2]))
+    return build, ["unlearn", str(build.directory), "--data", str(tmp_path / "d.npz")]
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> Any:
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_rollback_by_row_and_by_hash(
+    logged: tuple[Build, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, arguments = logged
+    (tmp_path / "rows.txt").write_text("20\n")
+    request = [*arguments, "--method", "rollback", "--forget", str(tmp_path / "rows.txt")]
+    told = run_json(capsys, *request, "--cost")
+    got = run_json(capsys, *request)
+    assert got["honesty"] == "exact"
+    assert got["streamed"]["gradient"] == told["streamed"]["gradient"] == 15 * OPTIONS["epochs"]
+    assert got["steps"] == told["steps"]
+
+    with build.reference(store=False) as learner:  # the same runs without sample 4 of the second
+        learner.train(*samples(1), **OPTIONS, seed=1)
+        learner.train(*samples(2), **OPTIONS, seed=2, exclude=(4,))
+        wanted = learner.weights()
+    with build.session() as device:
+        assert all(same_bits(device.weights()[name], wanted[name]) for name in wanted)
+        log = RunLog.open(build, device)
+        (tmp_path / "hashes.txt").write_text(log.runs[0].hashes[3].hex() + "\n")
+
+    again = run_json(capsys, *request)
+    assert not again["changed"]
+    assert "were forgotten already" in again["stop"]
+    assert main(request) == 0
+    assert "nothing is done" in capsys.readouterr().out
+
+    by_hash = [*arguments, "--method", "rollback", "--forget", str(tmp_path / "hashes.txt")]
+    got = run_json(capsys, *by_hash)
+    assert got["streamed"]["gradient"] == 2 * 15 * OPTIONS["epochs"]
+    chain, findings = certificate.read(build.directory / certificate.FILE_NAME)
+    assert not findings
+    assert not certificate.check(chain)
+    assert [c.text["method"] for c in chain] == ["rollback", "rollback"]
+    assert chain[-1].hash == got["certificate"]
+
+
+def test_an_approximate_method_is_certified_for_what_it_is(
+    logged: tuple[Build, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, arguments = logged
+    request = [*arguments, "--method", "gradient:ascent", "--forget-class", "3"]
+    loose = ["-O", "guard_points=100", "-O", "guard_rise=1000", "-O", "target=0", "-O", "lr=0.1"]
+    got = run_json(capsys, *request, *loose)
+    assert got["changed"]
+    chain, findings = certificate.read(build.directory / certificate.FILE_NAME)
+    assert not findings + certificate.check(chain)
+    (only,) = chain
+    assert (only.text["honesty"], only.text["variant"]) == ("suppression", "ascent")
+    assert "does not prove" in only.meaning()
+
+    # a goal that is missed leaves device and chain as they were
+    with build.session() as device:
+        before = device.weights()
+    strict = ["-O", "guard_points=0", "-O", "guard_rise=0", "-O", "target=0", "-O", "lr=5", "--seed", "1"]
+    other = [*arguments, "--method", "gradient:ascent", "--forget-class", "4"]
+    got = run_json(capsys, *other, *strict, status=1)
+    assert not got["changed"]
+    with build.session() as device:
+        assert all(same_bits(before[name], array) for name, array in device.weights().items())
+    assert len(certificate.read(build.directory / certificate.FILE_NAME)[0]) == 1
+
+
+def test_samples_that_were_never_trained_are_refused(
+    logged: tuple[Build, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, arguments = logged
+    x, y = samples(3)
+    np.savez(tmp_path / "other.npz", x_train=x, y_train=y)
+    other = [*arguments[:3], str(tmp_path / "other.npz"), "--method", "rollback", "--forget-class", "3"]
+    assert main(other) == 2
+    assert "2 of 2 samples were never trained" in capsys.readouterr().err
+    (tmp_path / "hashes.txt").write_text("ab" * 32 + "\n")
+    unknown = [*arguments, "--method", "rollback", "--forget", str(tmp_path / "hashes.txt")]
+    assert main(unknown) == 2
+    assert "fits 0 samples" in capsys.readouterr().err
+    (tmp_path / "hashes.txt").write_text("ab" * 32 + "\n12\n")
+    assert main(unknown) == 2
+    assert "line 2: '12' is no hash" in capsys.readouterr().err
+    weights = [*arguments, "--weights", str(build.model_path), "--method", "rollback", "--forget-class", "3"]
+    assert main(weights) == 2
+    assert "run log, whose state --weights would replace" in capsys.readouterr().err
