@@ -240,21 +240,80 @@ MCT_INLINE void mct_x_depthwise_3_taps(float sum[6], const mct_elem *x, const mc
                        MCT_X_PAIR_OPERANDS);
 }
 
-/* The same for six taps in two rows, `row` bytes from a row's last tap to the next one's first. */
-MCT_INLINE void mct_x_depthwise_6_taps(float sum[12], const mct_elem *x, const mct_elem *dy,
-                                       const uint32_t *table, int32_t column, int32_t row, uint32_t pairs) {
-    uint32_t a, b, c, d0, d1, e, p, q, t = pairs;
-    __asm__ volatile(
-        MCT_X_PAIRS(
-            "44",
-            MCT_X_TAP("a", "b", "0", "1", MCT_X_AT("e", "q", "column") MCT_X_AT("b", "p", "row")) MCT_X_TAP(
-                "c", "e", "2", "3", MCT_X_AT("a", "q", "row") MCT_X_AT("e", "p", "column"))
-                MCT_X_TAP("b", "a", "4", "5", MCT_X_AT("c", "q", "column") MCT_X_AT("a", "p", "column"))
-                    MCT_X_TAP("e", "c", "6", "7", MCT_X_AT("b", "q", "column") MCT_X_AT("c", "p", "column"))
-                        MCT_X_TAP("a", "b", "8", "9", MCT_X_AT("e", "q", "column"))
-                            MCT_X_TAP("c", "e", "10", "11", ))
-        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]), "+r"(sum[5]), "+r"(sum[6]),
-          "+r"(sum[7]), "+r"(sum[8]), "+r"(sum[9]), "+r"(sum[10]), "+r"(sum[11]), MCT_X_PAIR_OPERANDS);
+/* Bytes from a pixel to the next in x and dy, the same twice back, thrice on; from the last but one pixel of
+ * a row of dy to the first of the next row in x. */
+struct mct_x_line_steps {
+    int32_t on, back, twice_back, thrice_on, wrap;
+};
+
+/* clang-format off */
+#define MCT_X_LINE_LD(to, p, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" p "], %[" by "]\n\t"
+#define MCT_X_LINE_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %" s ", %[" v "], %[" w "]\n\t"
+/* The next two pixels in a row, `n` times: l, h and d are its pair of words 0 and 1, and word 1; u and v words of dy.
+ * All are those of the two pixels after these in the end. */
+#define MCT_X_LINE_PAIRS                                                                                     \
+    ".insn i 0x7b, 4, x0, %[n], 2*16\n\t" /* lp.setup */                                                     \
+    MCT_X_PACK("d0", "v", "u") MCT_X_HIGH("u", "v") MCT_X_LINE_DOT("1", "h", "u") MCT_X_LINE_LD("h", "x", "on") \
+    MCT_X_LINE_DOT("0", "l", "d0") MCT_X_PACK("l", "h", "d") MCT_X_HIGH("d", "h") MCT_X_LINE_DOT("3", "d", "u") \
+    MCT_X_LINE_LD("d", "x", "on") MCT_X_LINE_DOT("2", "l", "d0") MCT_X_LINE_LD("v", "dy", "back")            \
+    MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d") MCT_X_LINE_DOT("5", "h", "u")                             \
+    MCT_X_LINE_LD("u", "dy", "thrice") MCT_X_LINE_DOT("4", "l", "d0")
+/* The beginning of a row, whose word 0 is in h. */
+#define MCT_X_LINE_BEGIN                                                                                     \
+    MCT_X_LINE_LD("d", "x", "on") "nop\n\t" MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d")
+/* The last pixel of a row and the first of the next: words a, d and b of the one, c and those that begin the other's
+ * row with the second pixel. */
+#define MCT_X_LINE_WRAP                                                                                      \
+    MCT_X_LINE_LD("b", "x", "twice") MCT_X_PACK("d0", "v", "u") MCT_X_LINE_LD("a", "x", "wrap")              \
+    MCT_X_HIGH("u", "v") MCT_X_LINE_LD("c", "x", "on") MCT_X_LINE_LD("v", "dy", "back")                      \
+    MCT_X_LINE_LD("h", "x", "on") MCT_X_PACK("l", "c", "a") MCT_X_HIGH("a", "c")                             \
+    MCT_X_LINE_DOT("0", "l", "d0") MCT_X_LINE_DOT("1", "a", "u") MCT_X_PACK("l", "h", "d")                   \
+    MCT_X_HIGH("d", "h") MCT_X_LINE_DOT("2", "l", "d0") MCT_X_LINE_DOT("3", "d", "u")                        \
+    MCT_X_LINE_LD("d", "x", "on") "nop\n\t" MCT_X_PACK("a", "d", "b") MCT_X_HIGH("b", "d")                   \
+    MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d") MCT_X_LINE_DOT("4", "a", "d0")                            \
+    MCT_X_LINE_DOT("5", "b", "u") MCT_X_LINE_LD("u", "dy", "thrice")
+#define MCT_X_LINES(LENGTH, TWO)                                                                             \
+    ".option push\n\t"                                                                                       \
+    ".option norvc\n\t"                                                                                      \
+    MCT_X_LINE_LD("v", "dy", "back") MCT_X_LINE_LD("u", "dy", "thrice") MCT_X_LINE_LD("h", "x", "on")        \
+    "beqz %[lines], 1f\n\t"                                                                                  \
+    ".insn i 0x7b, 4, x1, %[lines], 2*" LENGTH "\n\t" /* lp.setup */                                        \
+    MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS TWO                                                                    \
+    MCT_X_LINE_LD("h", "x", "on")                                                                            \
+    "1:\n\t"
+/* clang-format on */
+#define MCT_X_LINE_OPERANDS                                                                                  \
+    "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]),                                    \
+        "+r"(sum[5]), [x] "+r"(x), [dy] "+r"(dy), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d),    \
+        [l] "=&r"(l), [h] "=&r"(h), [u] "=&r"(u), [v] "=&r"(v),                                              \
+        [d0] "=&r"(d0)                                                                                       \
+        : [lines] "r"(lines), [n] "r"(width / 2), [on] "r"(steps->on), [back] "r"(steps->back),              \
+          [twice] "r"(steps->twice_back), [thrice] "r"(steps->thrice_on), [wrap] "r"(steps->wrap),           \
+          [select] "r"(0x00030001u)
+
+/* sum[2 t + c] continues with dy times what tap t meets in x, for the three taps of a row and two channels,
+ * over the pairs of pixels of `rows` > 0 rows of `width` > 1 pixels of dy, whose first is at dy; x has two
+ * pixels more in a row. The last pixel of an odd number is left out.
+ *
+ * Pairs go on from row to row, as the numbering of pixels does. Words of x are put together to pairs once:
+ * the last tap of two pixels meets what the first tap of the next two does. It reads a row of x and two
+ * pixels of dy behind the last that it needs. */
+MCT_INLINE void mct_x_depthwise_lines(float sum[6], const mct_elem *x, const mct_elem *dy,
+                                      const struct mct_x_line_steps *steps, uint32_t rows, uint32_t width) {
+    uint32_t a, b, c, d, l, h, u, v, d0;
+    uint32_t lines = width % 2 ? rows / 2 : rows;
+    dy = (const mct_elem *)(const void *)((const uint8_t *)dy + steps->on);
+    if (width % 2 == 0)
+        __asm__ volatile(MCT_X_LINES("22", "") ".option pop" : MCT_X_LINE_OPERANDS : "memory");
+    else if (rows % 2 == 0)
+        __asm__ volatile(MCT_X_LINES("63", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) ".option pop"
+                         : MCT_X_LINE_OPERANDS
+                         : "memory");
+    else
+        __asm__ volatile(MCT_X_LINES("63", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS
+                         ".option pop"
+                         : MCT_X_LINE_OPERANDS
+                         : "memory");
 }
 
 #endif

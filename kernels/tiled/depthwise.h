@@ -17,8 +17,7 @@ struct mct_depthwise_walk {
     int32_t top, left;              /* what the first tap of the first result meets in x */
     /* the plan; 0 at first, or as asked for: rows of y and channels of a tile */
     uint32_t tile_rows, part;
-    uint32_t tiles, parts; /* tiles of rows, and of channels, of a sample */
-    uint32_t tall, wide;   /* rows and columns of x in a tile */
+    uint32_t tall, wide; /* rows and columns of x in a tile */
     mct_elem *xs[2], *ys[2], *w_here;
     float *bias_here;
 };
@@ -35,45 +34,50 @@ MCT_INLINE uint32_t mct_depthwise_tall(const struct mct_depthwise_walk *k, uint3
 /* Channels of a tile at least, unless x has fewer: two for each of eight workers. */
 enum { MCT_DEPTHWISE_PART = 16, MCT_DEPTHWISE_PARTS = 4 };
 
-/* Rows of y that fit `room` bytes twice, with the rows of x that they need and one more, which is read in
- * vain. */
-MCT_INLINE uint32_t mct_depthwise_most(const struct mct_depthwise_walk *k, uint32_t room) {
-    const uint32_t pixel = 2 * k->part * sizeof(mct_elem);
-    const uint32_t more = (mct_depthwise_tall(k, 1) + 1) * k->wide * pixel, first = k->out_width * pixel;
-    if (more + first > room)
-        return 0;
-    return 1 + (room - more - first) / (k->row_step * k->wide * pixel + first);
+/* Bytes of x and y for tiles of so many rows; x has one more, which is read in vain. */
+MCT_INLINE uint32_t mct_depthwise_bytes(const struct mct_depthwise_walk *k, uint32_t rows) {
+    return 2 * ((mct_depthwise_tall(k, rows) + 1) * k->wide + rows * k->out_width) * k->part *
+           (uint32_t)sizeof(mct_elem);
 }
 
-/* Lays out what is left of L1: twice x and y of a tile. Tiles have whole rows, in multiples of `granule` but
- * for the last, and a part of the channels; false: none fits. */
+/* Rows of a tile, so many that a few tiles make the whole and two fit `room`; 0: not even one does. */
+static __attribute__((noinline)) uint32_t mct_depthwise_most(struct mct_depthwise_walk *k, uint32_t room,
+                                                             uint32_t granule) {
+    for (;; k->part /= 2) {
+        const uint32_t least = mct_depthwise_bytes(k, granule);
+        const uint32_t more = mct_depthwise_bytes(k, 2 * granule) - least;
+        const uint32_t most = least > room ? 0 : (1 + (room - least) / more) * granule;
+        if (most < 4 && k->part % (2 * MCT_DEPTHWISE_PART) == 0)
+            continue;
+        if (most == 0)
+            return 0;
+        uint32_t tiles = mct_ceil_div(k->out_height, most);
+        if (k->part == k->channels && tiles < 3)
+            tiles = k->out_height < 8 ? 2 : 3;
+        return mct_min(mct_ceil_div(k->out_height, tiles * granule) * granule, most);
+    }
+}
+
+/* Lays out what is left of L1: twice x and y of a tile. Tiles have whole rows, in multiples of `granule`,
+ * which is 1 or 2, but for the last, and a part of the channels; false: none fits. */
 static bool mct_depthwise_tiles(struct mct_depthwise_walk *k, struct mct_l1 l1, uint32_t granule) {
     const uint32_t room = l1.left < 64 ? 0 : l1.left - 64;
+    const uint32_t whole = (k->out_height + granule - 1) & ~(granule - 1);
     const bool chosen = k->tile_rows || k->part;
     k->wide = (k->out_width - 1) * k->column_step + 1 + 2 * mct_magnitude(k->tap_column);
     /* a few parts, so that little is waited for at the beginning and the end */
     if (!k->part)
         k->part = mct_ceil_div(k->channels, MCT_DEPTHWISE_PARTS * MCT_DEPTHWISE_PART) * MCT_DEPTHWISE_PART;
-    if (k->part >= k->channels || k->channels % k->part || k->part % 4)
+    if (k->part >= k->channels || k->part % 4 ||
+        (k->part == MCT_DEPTHWISE_PART ? k->channels % MCT_DEPTHWISE_PART : k->channels % k->part))
         k->part = k->channels;
-    uint32_t most = mct_depthwise_most(k, room) / granule * granule;
-    for (; !chosen && most < 4 && k->part % (2 * MCT_DEPTHWISE_PART) == 0;
-         most = mct_depthwise_most(k, room) / granule * granule)
-        k->part /= 2;
-    k->parts = k->channels / k->part;
-    if (k->tile_rows) {
-        k->tile_rows = mct_ceil_div(mct_min(k->tile_rows, k->out_height), granule) * granule;
-        if (k->tile_rows > most)
-            return false;
-    } else {
-        if (most == 0)
-            return false;
-        uint32_t tiles = mct_ceil_div(k->out_height, most);
-        if (k->parts == 1 && tiles < 3)
-            tiles = k->out_height < 8 ? 2 : 3;
-        k->tile_rows = mct_min(mct_ceil_div(k->out_height, tiles * granule) * granule, most);
-    }
-    k->tiles = mct_ceil_div(k->out_height, k->tile_rows);
+    k->tile_rows = mct_min((mct_min(k->tile_rows, whole) + granule - 1) & ~(granule - 1), whole);
+    if (k->tile_rows == 0 && k->part < k->channels)
+        k->tile_rows = whole;
+    if (k->tile_rows == 0 || mct_depthwise_bytes(k, k->tile_rows) > room)
+        k->tile_rows = chosen && k->tile_rows ? 0 : mct_depthwise_most(k, room, granule);
+    if (k->tile_rows == 0)
+        return false;
     k->tall = mct_depthwise_tall(k, k->tile_rows);
     const uint32_t row = k->wide * k->part;
     for (uint32_t i = 0; i < 2; i++) {
@@ -85,83 +89,130 @@ static bool mct_depthwise_tiles(struct mct_depthwise_walk *k, struct mct_l1 l1, 
     return true;
 }
 
-MCT_INLINE uint32_t mct_depthwise_rows(const struct mct_depthwise_walk *k, uint32_t tile) {
-    return mct_min(k->tile_rows, k->out_height - tile * k->tile_rows);
+/* Whether tiles have all rows. */
+MCT_INLINE bool mct_depthwise_whole(const struct mct_depthwise_walk *k) {
+    return k->tile_rows >= k->out_height;
 }
 
-/* Where the walk is; tiles take turns between two places. */
+/* Where the walk is: the first row of y and the first channel of a tile. They take turns between two places.
+ */
 struct mct_depthwise_step {
-    uint32_t sample, tile, part, place;
+    uint32_t sample, row, channel, turn;
 };
 
-static struct mct_depthwise_step mct_depthwise_next(const struct mct_depthwise_walk *k,
-                                                    struct mct_depthwise_step s) {
-    s.place ^= 1;
-    if (++s.part == k->parts) {
-        s.part = 0;
-        if (++s.tile == k->tiles) {
-            s.tile = 0;
-            s.sample++;
-        }
-    }
-    return s;
+MCT_INLINE uint32_t mct_depthwise_place(const struct mct_depthwise_step *s) {
+    return s->turn % 2;
 }
 
-/* Brings this worker's rows of a tile, columns outside x excepted. */
-static void mct_depthwise_bring(const struct mct_depthwise_walk *k, struct mct_depthwise_step s,
-                                uint32_t worker, uint32_t workers) {
+/* Rows of y. */
+MCT_INLINE uint32_t mct_depthwise_rows(const struct mct_depthwise_walk *k,
+                                       const struct mct_depthwise_step *s) {
+    return mct_min(k->tile_rows, k->out_height - s->row);
+}
+
+MCT_INLINE void mct_depthwise_next(const struct mct_depthwise_walk *k, struct mct_depthwise_step *s) {
+    s->turn++;
+    s->channel += k->part;
+    if (s->channel < k->channels)
+        return;
+    s->channel = 0;
+    s->row += k->tile_rows;
+    if (s->row < k->out_height)
+        return;
+    s->row = 0;
+    s->sample++;
+}
+
+/* What a worker brings of the tiles of x: every workers-th row, as far as it is inside x. */
+struct mct_depthwise_rows {
+    const mct_elem *from;         /* of the first one, of part 0 */
+    uint32_t at, count;           /* where that is in L1, in elements; rows */
+    uint32_t above, below;        /* rows of zeros before and behind them */
+    uint32_t pixels, over, under; /* of a row; elements from one to the next, in x and in L1 */
+};
+
+static struct mct_depthwise_rows mct_depthwise_rows_of(const struct mct_depthwise_walk *k,
+                                                       const struct mct_depthwise_step *s, uint32_t worker,
+                                                       uint32_t workers) {
+    struct mct_depthwise_rows rows = {.over = workers * k->width * k->channels,
+                                      .under = workers * k->wide * k->part};
     const int32_t left = k->left + (k->tap_column < 0 ? 2 * k->tap_column : 0);
     const uint32_t skip = left < 0 ? (uint32_t)-left : 0, ahead = left > 0 ? (uint32_t)left : 0;
     if (skip >= k->wide || ahead >= k->width)
-        return;
-    const uint32_t pixels = mct_min(k->wide - skip, k->width - ahead), row_bytes = k->part * sizeof(mct_elem);
-    const uint32_t tall = mct_depthwise_tall(k, mct_depthwise_rows(k, s.tile));
-    const int32_t top =
-        (int32_t)(s.tile * k->tile_rows * k->row_step) + k->top + (k->tap_row < 0 ? 2 * k->tap_row : 0);
-    const mct_elem *x = k->x + (s.sample * k->height * k->width + ahead) * k->channels + s.part * k->part;
-    mct_elem *to = k->xs[s.place] + (worker * k->wide + skip) * k->part;
-    for (uint32_t r = worker; r < tall; r += workers, to += workers * k->wide * k->part) {
-        const int32_t row = top + (int32_t)r;
-        if (row < 0 || row >= (int32_t)k->height)
-            mct_x_zero(to, pixels * k->part / 2);
+        return rows;
+    rows.pixels = mct_min(k->wide - skip, k->width - ahead);
+    const uint32_t tall = mct_depthwise_tall(k, mct_depthwise_rows(k, s));
+    const int32_t top = (int32_t)(s->row * k->row_step) + k->top + (k->tap_row < 0 ? 2 * k->tap_row : 0);
+    int32_t row = top + (int32_t)worker;
+    for (; row < 0 && row - top < (int32_t)tall; row += (int32_t)workers)
+        rows.above++;
+    rows.from = k->x + ((s->sample * k->height + (uint32_t)row) * k->width + ahead) * k->channels;
+    rows.at = (worker * k->wide + skip) * k->part + rows.above * rows.under;
+    for (; row - top < (int32_t)tall; row += (int32_t)workers)
+        if (row < (int32_t)k->height)
+            rows.count++;
         else
-            mct_dma_in_rows(to, x + (uint32_t)row * k->width * k->channels, pixels, row_bytes,
-                            k->channels * sizeof(mct_elem));
+            rows.below++;
+    return rows;
+}
+
+/* Brings a tile, columns outside x excepted. */
+static void mct_depthwise_bring(const struct mct_depthwise_walk *k, const struct mct_depthwise_rows *rows,
+                                const struct mct_depthwise_step *s) {
+    mct_elem *to = k->xs[mct_depthwise_place(s)] + rows->at;
+    const mct_elem *from = rows->from + s->channel;
+    if (s->turn < 2 || !mct_depthwise_whole(k)) { /* else the rows outside are always the same */
+        for (uint32_t i = 1; i <= rows->above; i++)
+            mct_x_zero(to - i * rows->under, rows->pixels * k->part / 2);
+        for (uint32_t i = 0; i < rows->below; i++)
+            mct_x_zero(to + (rows->count + i) * rows->under, rows->pixels * k->part / 2);
     }
+    const uint32_t pixels = rows->pixels, pixel = k->part * sizeof(mct_elem);
+    const uint32_t stride = k->channels * sizeof(mct_elem), under = rows->under, over = rows->over;
+    for (uint32_t n = rows->count; n; n--, to += under, from += over)
+        mct_dma_in_rows(to, from, pixels, pixel, stride);
 }
 
-/* The place in memory of a tile of y. */
-MCT_INLINE mct_elem *mct_depthwise_place(const struct mct_depthwise_walk *k, struct mct_depthwise_step s) {
-    return k->y + (s.sample * k->out_height + s.tile * k->tile_rows) * k->out_width * k->channels +
-           s.part * k->part;
+/* Goes on to the next step and brings its tile; false: there is none. */
+static bool mct_depthwise_bring_next(const struct mct_depthwise_walk *k, struct mct_depthwise_rows *rows,
+                                     struct mct_depthwise_step *s, uint32_t worker, uint32_t workers) {
+    mct_depthwise_next(k, s);
+    if (s->sample == k->batch)
+        return false;
+    if (s->channel == 0)
+        *rows = mct_depthwise_rows_of(k, s, worker, workers);
+    mct_depthwise_bring(k, rows, s);
+    return true;
 }
 
-/* Parts of y with more bytes than a transfer may have go in pieces. */
-static void mct_depthwise_move(const struct mct_depthwise_walk *k, struct mct_depthwise_step s, bool in) {
+/* Begins to move a tile of y, in pieces if it has more bytes than a transfer may have. */
+static void mct_depthwise_move(const struct mct_depthwise_walk *k, const struct mct_depthwise_step *s,
+                               bool in) {
     const uint32_t pixel = k->part * sizeof(mct_elem), stride = k->channels * sizeof(mct_elem);
-    const uint32_t most = pixel > MCT_LONGEST_TRANSFER ? 1 : MCT_LONGEST_TRANSFER / pixel;
-    mct_elem *memory = mct_depthwise_place(k, s), *here = k->ys[s.place];
-    for (uint32_t left = mct_depthwise_rows(k, s.tile) * k->out_width, n; left; left -= n) {
-        n = mct_min(left, most);
+    mct_elem *here = k->ys[mct_depthwise_place(s)];
+    mct_elem *memory = k->y + s->channel + (s->sample * k->out_height + s->row) * k->out_width * k->channels;
+    uint32_t left = mct_depthwise_rows(k, s) * k->out_width, n = left;
+    if (left * pixel > MCT_LONGEST_TRANSFER)
+        n = k->out_width; /* a row of it has fewer */
+    for (; left; left -= n, here += n * k->part, memory += n * k->channels)
         if (in)
             mct_dma_in_rows(here, memory, n, pixel, stride);
         else
             mct_dma_out_rows(memory, here, n, pixel, stride);
-        here += n * k->part;
-        memory += n * k->channels;
-    }
 }
 
-/* Sets the columns outside x, which bring leaves alone, to zero. */
-static void mct_depthwise_sides(const struct mct_depthwise_walk *k, uint32_t worker, uint32_t workers) {
+/* Sets the columns outside x in one of the places, which bring leaves alone, to zero. */
+static void mct_depthwise_sides(const struct mct_depthwise_walk *k, uint32_t place, uint32_t worker,
+                                uint32_t workers) {
     const int32_t left = k->left + (k->tap_column < 0 ? 2 * k->tap_column : 0);
     const uint32_t skip = mct_min(left < 0 ? (uint32_t)-left : 0, k->wide);
     const int32_t inside = (int32_t)k->width - left;
     const uint32_t end = inside < (int32_t)skip ? skip : mct_min((uint32_t)inside, k->wide);
-    for (uint32_t r = worker; r < 2 * k->tall; r += workers) {
-        mct_elem *row = k->xs[r % 2] + r / 2 * k->wide * k->part;
-        mct_x_zero(row, skip * k->part / 2);
-        mct_x_zero(row + end * k->part, (k->wide - end) * k->part / 2);
+    const uint32_t before = skip * k->part, after = (k->wide - end) * k->part, pitch = k->wide * k->part;
+    mct_elem *row = k->xs[place] + worker * pitch;
+    for (uint32_t r = worker; r < k->tall; r += workers, row += workers * pitch) {
+        mct_x_zero(row, before / 2);
+        mct_x_zero(row + pitch - after, after / 2);
     }
 }
 

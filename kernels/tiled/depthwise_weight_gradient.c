@@ -36,65 +36,71 @@ static void fill_table(const struct gradient *g, uint32_t worker, uint32_t worke
             g->table[r * k->out_width + c] = (r * k->row_step * k->wide + c * k->column_step) * pixel;
 }
 
-static void bring(const struct gradient *g, struct mct_depthwise_step s, uint32_t worker, uint32_t workers) {
-    const struct mct_depthwise_walk *k = &g->walk;
-    mct_depthwise_bring(k, s, worker, workers);
-    if (worker == workers - 1)
-        mct_depthwise_move(k, s, true);
+/* The last pixel, when it has no partner, and three taps. */
+static void lone(float sum[6], const mct_elem *x, const mct_elem *dy, uint32_t part) {
+    for (uint32_t i = 0; i < 6; i += 2, x += part) {
+        sum[i] = mct_dot_low(sum[i], mct_load_low(x), mct_load_low(dy));
+        sum[i + 1] = mct_dot_low(sum[i + 1], mct_load_low(x + 1), mct_load_low(dy + 1));
+    }
 }
 
-/* The last pixel, when it has no partner. */
-static float lone(float sum, const mct_elem *x, const mct_elem *dy) {
-    return mct_dot_low(sum, mct_load_low(x), mct_load_low(dy));
-}
-
-/* Two channels of a tile. */
-static void two_channels(const struct gradient *g, struct mct_depthwise_step s, uint32_t c) {
+/* Two channels of a tile, one row of taps after the other. */
+static void two_channels(const struct gradient *g, const struct mct_depthwise_step *s, uint32_t c) {
     const struct mct_depthwise_walk *k = &g->walk;
-    const uint32_t pixels = mct_depthwise_rows(k, s.tile) * k->out_width, pitch = k->wide * k->part;
-    const int32_t column = (int32_t)(k->part * sizeof(mct_elem));
-    const mct_elem *x = k->xs[s.place] + c, *dy = k->ys[s.place] + c;
-    const uint32_t down = mct_magnitude(k->tap_row) * pitch;
-    float *acc = g->acc + s.part * k->part + c, sum[2 * TAPS];
-    for (uint32_t i = 0; i < 2 * TAPS; i++)
-        sum[i] = acc[i / 2 * k->channels + i % 2];
-    if (pixels >= 2) {
-        mct_x_depthwise_3_taps(sum, x, dy, g->table, column, pixels / 2);
-        mct_x_depthwise_6_taps(sum + 6, x + down, dy, g->table, column,
-                               (int32_t)(down * sizeof(mct_elem)) - 2 * column, pixels / 2);
+    const uint32_t rows = mct_depthwise_rows(k, s), width = k->out_width, pixels = rows * width;
+    const uint32_t part = k->part, channels = k->channels, down = mct_magnitude(k->tap_row) * k->wide * part;
+    const int32_t pixel = (int32_t)(part * sizeof(mct_elem));
+    const struct mct_x_line_steps steps = {pixel, -pixel, -2 * pixel, 3 * pixel,
+                                           pixel * (int32_t)(k->wide + 1 - width)};
+    const mct_elem *x = k->xs[mct_depthwise_place(s)] + c, *dy = k->ys[mct_depthwise_place(s)] + c;
+    float *acc = g->acc + s->channel + c;
+    const bool lines = k->row_step == 1 && k->column_step == 1 && width > 1;
+    const mct_elem *last = x;
+    if (pixels % 2)
+        last += lines ? (rows - 1) * k->wide * part + (width - 1) * part
+                      : g->table[pixels - 1] / sizeof(mct_elem);
+#pragma clang loop unroll(disable)
+    for (uint32_t i = 0; i < 3; i++, x += down, last += down, acc += 3 * channels) {
+        float sum[6] = {
+            acc[0], acc[1], acc[channels], acc[channels + 1], acc[2 * channels], acc[2 * channels + 1]};
+        if (lines)
+            mct_x_depthwise_lines(sum, x, dy, &steps, rows, width);
+        else if (pixels >= 2)
+            mct_x_depthwise_3_taps(sum, x, dy, g->table, pixel, pixels / 2);
+        if (pixels % 2)
+            lone(sum, last, dy + (pixels - 1) * part, part);
+        acc[0] = mct_canonical(sum[0]), acc[1] = mct_canonical(sum[1]);
+        acc[channels] = mct_canonical(sum[2]), acc[channels + 1] = mct_canonical(sum[3]);
+        acc[2 * channels] = mct_canonical(sum[4]), acc[2 * channels + 1] = mct_canonical(sum[5]);
     }
-    if (pixels % 2) {
-        x += g->table[pixels - 1] / sizeof(mct_elem);
-        dy += (pixels - 1) * k->part;
-        for (uint32_t i = 0; i < 2 * TAPS; i++) {
-            const uint32_t tap = i / 2;
-            sum[i] = lone(sum[i], x + tap / 3 * down + tap % 3 * k->part + i % 2, dy + i % 2);
-        }
-    }
-    for (uint32_t i = 0; i < 2 * TAPS; i++)
-        acc[i / 2 * k->channels + i % 2] = mct_canonical(sum[i]);
 }
 
 static void walk(const struct gradient *g, float *acc, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_walk *k = &g->walk;
     const uint32_t bytes = TAPS * k->channels * sizeof(float);
-    struct mct_depthwise_step s = {0}, next;
+    struct mct_depthwise_step s = {0}, next = {0};
+    struct mct_depthwise_rows rows = mct_depthwise_rows_of(k, &s, worker, workers);
     uint32_t first, last, group = mct_dma_begin();
-    bring(g, s, worker, workers);
+    mct_depthwise_bring(k, &rows, &s);
+    if (worker == workers - 1)
+        mct_depthwise_move(k, &s, true);
     if (worker == 0)
         mct_l1_in(g->acc, acc, bytes);
-    mct_depthwise_sides(k, worker, workers);
-    fill_table(g, worker, workers);
+    mct_depthwise_sides(k, 0, worker, workers);
+    if (k->row_step != 1 || k->column_step != 1 || k->out_width == 1)
+        fill_table(g, worker, workers);
     mct_split(k->part / 2, worker, workers, &first, &last);
-    for (; s.sample < k->batch; s = next) {
+    for (bool more = true; more; s = next) {
         mct_dma_wait(group);
         mct_barrier(); /* this step's operands are here, the last one's free */
         group = mct_dma_begin();
-        next = mct_depthwise_next(k, s);
-        if (next.sample < k->batch)
-            bring(g, next, worker, workers);
+        if (s.turn == 0)
+            mct_depthwise_sides(k, 1, worker, workers);
+        more = mct_depthwise_bring_next(k, &rows, &next, worker, workers);
+        if (more && worker == workers - 1)
+            mct_depthwise_move(k, &next, true);
         for (uint32_t pair = first; pair < last; pair++)
-            two_channels(g, s, 2 * pair);
+            two_channels(g, &s, 2 * pair);
     }
     mct_dma_wait(group);
     mct_barrier();

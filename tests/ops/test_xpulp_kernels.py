@@ -347,7 +347,7 @@ def test_depthwise(case: Case) -> None:
 
 #: Channels in parts, rows walked down in twos and a last one, steps of one and two, taps apart.
 DEPTHWISE = [
-    Case(height=25, width=5, channels=64, outputs=1),
+    Case(height=11, width=5, channels=32, outputs=1),
     Case(height=7, width=6, channels=32, outputs=1),
     Case(height=1, width=3, channels=48, outputs=1),
     Case(height=2, width=1, channels=16, outputs=1, batch=2),
@@ -355,7 +355,7 @@ DEPTHWISE = [
     Case(height=9, width=7, channels=32, outputs=1, strides=(2, 1), pads=(0, 1, 1, 0)),
     Case(height=9, width=8, channels=20, outputs=1, dilations=(2, 1), pads=(2, 0, 2, 3)),
     Case(height=9, width=8, channels=12, outputs=1, dilations=(1, 2), pads=(2, 2, 0, 1)),
-    Case(height=6, width=4, channels=128, outputs=1, batch=2),
+    Case(height=4, width=4, channels=64, outputs=1, batch=2),
 ]
 
 
