@@ -79,7 +79,8 @@ class RunLog(LogStore):
         store = learner.store
         if store is None or not store.facts().size:
             raise StoreError(
-                "this device has no persistent store", "open the session with store=True, or use --run"
+                "this device has no persistent store",
+                "train it in logged runs (--run; in Python, a session with store=True)",
             )
         if learner.rows != 1:
             raise OptionError(

@@ -57,6 +57,14 @@ def run_options(command: Command) -> Command:
     return command
 
 
+def _refuse(weights: bool) -> None:
+    if weights:
+        raise OptionError(
+            "this device has a logged state, which --weights would replace",
+            "leave out --weights, or compile the model into a new directory",
+        )
+
+
 @dataclass
 class Logged:
     """A run that is logged."""
@@ -101,11 +109,7 @@ class Logged:
         self._log = log = RunLog.open(build, learner)
         for message in log.messages:
             errors().print(message)
-        if self.weights and "state" in log.store.entries():
-            raise OptionError(
-                "this device has a logged state, which --weights would replace",
-                "leave out --weights, or compile the model into a new directory",
-            )
+        _refuse(self.weights and "state" in log.store.entries())
         log.restore()
 
     def train(self, x: Any, y: Any, **options: Any) -> Training:

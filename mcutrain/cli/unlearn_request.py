@@ -55,12 +55,11 @@ class Done:
 
 def run(method: Method, task: Task) -> Done:
     """Run a method; where the task has a log as a logged request, certified in the build directory."""
-    from mcutrain.unlearning.certificate import FILE_NAME
     from mcutrain.unlearning.requests import forget
 
     if task.log is None or task.build is None:
         return Done(method.run(task))
-    done = forget(task.log, method, task, certificates=task.build.directory / FILE_NAME)
+    done = forget(task.log, method, task)
     assert done.outcome is not None
     return Done(done.outcome, done.certificate)
 

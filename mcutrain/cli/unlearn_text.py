@@ -98,7 +98,7 @@ def print_cost(method: Method, task: Task, told: Told, build: Any) -> None:
     most = "at most " if told.cost.bound else ""
     console.print(
         f"[bold]{method.name}{variant}[/] on {build.directory} ({build.manifest.options.target}), "
-        f"forgetting {number(len(task.forget[0]))} samples"
+        f"forgetting {number(len(task.samples) or len(task.forget[0]))} samples"
     )
     console.print(
         f"cost: {most}{number(streamed.gradient)} samples forward and backward, {number(streamed.inference)} "

@@ -30,10 +30,10 @@ class Forgetting:
     """
 
     outcome: Outcome | None
-    certificate: Certificate | None
+    certificate: Certificate | None = None
     #: samples forgotten by this request, and of those asked for that had been before
-    forgotten: int
-    already: int
+    forgotten: int = 0
+    already: int = 0
 
 
 def forget(

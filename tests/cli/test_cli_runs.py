@@ -33,7 +33,9 @@ def data(tmp_path: Path) -> Path:
 def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     capsys.readouterr()
     main([*arguments, "--json"])
-    return json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    assert shown.out, shown.err
+    return json.loads(shown.out)
 
 
 def test_runs_continue_one_another(build: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,3 +126,52 @@ def test_certificates_are_verified_and_repeated(
     changed.write_bytes(path.read_bytes().replace(b'"exact"', b'"exakt"'))
     assert main(["certificate", "verify", str(changed)]) == 1
     assert "its text is not the one the device has seen" in capsys.readouterr().err
+
+
+def test_unlearning_a_logged_device(
+    build: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exactly and approximately, by rows and by hashes; a second time, and what was never seen."""
+    for name in ("one", "two"):
+        assert main(["train", str(build), "--data", str(data), "--run", name, "--batch", "4"]) == 0
+    rows = tmp_path / "rows.txt"
+    rows.write_text("3\n4  # both of them\n")
+    arguments = ["unlearn", str(build), "--data", str(data), "--method", "rollback", "--forget"]
+    told = run_json(capsys, *arguments, str(rows), "--cost")
+    assert (told["streamed"]["gradient"], told["steps"]) == (56, 16)
+    assert main([*arguments, str(rows)]) == 0
+    shown = capsys.readouterr().out
+    assert "cost: 56 samples forward and backward" in shown
+    assert "exact" in shown
+    assert "certificate 1 in certificates.jsonl" in shown
+    assert main([*arguments, str(rows)]) == 0
+    assert "all 2 samples were forgotten already, nothing is done" in capsys.readouterr().out
+    log = json.loads((build / "state" / "log.json").read_text())
+    hashes = tmp_path / "hashes.txt"
+    hashes.write_text(log["runs"][0]["hashes"][7] + "\n")
+    with np.load(data) as arrays:
+        without = {name: np.delete(a, 7, 0) if "train" in name else a for name, a in arrays.items()}
+    np.savez(tmp_path / "without.npz", **without)
+    arguments[3] = str(tmp_path / "without.npz")
+    assert run_json(capsys, *arguments, str(hashes))["streamed"]["gradient"] == 54
+    hashes.write_text("00" * 32)
+    assert main([*arguments, str(hashes)]) == 2
+    assert "fits 0 samples of the log" in capsys.readouterr().err
+    rows.write_text("20\n")
+    arguments[5] = "sparse-finetune:cf-k"
+    changed = run_json(capsys, *arguments, str(rows))
+    certificates = run_json(capsys, "certificate", "show", str(build / "certificates.jsonl"))
+    assert [c["text"]["method"] for c in certificates][:2] == ["rollback", "rollback"]
+    assert (changed["certificate"] is not None) == changed["changed"] == (len(certificates) == 3)
+    assert main(["certificate", "verify", str(build / "certificates.jsonl")]) == 0
+    assert main(["train", str(build), "--data", str(data), "--run", "three"]) == 2
+    assert "were forgotten" in capsys.readouterr().err
+    assert main(["train", str(build), "--data", str(data), "--run", "three", "--allow-forgotten"]) == 0
+
+
+def test_rollback_needs_logged_runs(build: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = data.parent / "rows.txt"
+    rows.write_text("3")
+    arguments = ["unlearn", str(build), "--data", str(data), "--method", "rollback", "--forget", str(rows)]
+    assert main(arguments) == 2
+    assert "no persistent store" in capsys.readouterr().err
