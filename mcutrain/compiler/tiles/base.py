@@ -19,7 +19,7 @@ SHARED = 16
 #: Bytes a cycle that the DMA moves, cycles until the first arrives, cycles to ask for a transfer.
 DMA_RATE, DMA_START, DMA_ASK = 8, 60, 22
 #: Cycles that a dot takes at the least when workers share a floating-point unit.
-FPU = 1.02
+FPU = 1.0
 #: Cycles of a barrier, of a call of the team.
 BARRIER, CALL = 25, 350
 

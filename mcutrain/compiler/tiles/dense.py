@@ -27,9 +27,10 @@ _CHUNK_DEPTH = 256
 #: Rows of a piece of the accumulators, numbers along it at most, pieces a worker has in L1; bytes of all.
 _TN_ROWS, _TN_ALONG, _TN_PLACES = 4, 32, 3
 TN_BYTES = _WORKERS * _TN_PLACES * (_TN_ROWS * _TN_ALONG * 4 + 16)
-#: Cycles of a worker for a block of 4 by 4 results, a block of rows; a pair of each of four products of a
-#: lone row; a block of the gradient, a piece; to pair four elements.
-_PER_BLOCK, _PER_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, _PAIRING = 70, 120, 10, 45, 150, 7
+#: Cycles of a worker for a block of 4 by 4 results, its bias, a block of rows; a call with few rows, a pair
+#: of each of four products in it; a block of the gradient, a piece; to pair four elements.
+PER_BLOCK, BIAS, PER_ROWS = 44, 55, 455
+_FEW_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, _PAIRING = 1000, 10, 45, 325, 7
 
 
 def tn_share(columns: int, pitch: int, pairs: int, workers: int) -> tuple[float, int]:
@@ -94,7 +95,8 @@ def _many_rows(s: Shape, columns: int, workers: int) -> tuple[int, int, int]:
     for first in range(0, s["columns"], columns):
         here = min(columns, s["columns"] - first)
         weights = transfer(here * row)
-        each = ceil_div(here, 4) * (s["depth"] / 2 * products(workers) + _PER_BLOCK) + _PER_ROWS + 3 * DMA_ASK
+        block = s["depth"] / 2 * products(workers) + PER_BLOCK + (BIAS if s.bias else 0)
+        each = ceil_div(here, 4) * block + PER_ROWS + 3 * DMA_ASK
         moved = blocks * _ROWS * (row + here * 2)
         compute += most * each
         dma += weights + moved / 8
@@ -117,7 +119,7 @@ def _few_rows(s: Shape, workers: int) -> Tiling:
     each = s["rows"] * (s["depth"] / 2 * _PER_FOUR + 60) + ceil_div(s["depth"], chunk) * (DMA_ASK + 60)
     moved = s["columns"] * s["depth"] * 2
     compute, dma = most * each, transfer(x) + moved / 8 + fours * 20
-    total = transfer(x) + transfer(w * min(workers, fours)) + max(most * each, dma) + CALL
+    total = transfer(x) + transfer(w * min(workers, fours)) + max(most * each, dma) + _FEW_ROWS + CALL
     n = s["batch"]
     return Tiling(
         rows=s["rows"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcutrain.compiler.tiles.base import (
-    BARRIER,
     CALL,
     DMA_ASK,
     SHARED,
@@ -22,9 +21,10 @@ from mcutrain.compiler.tiles.base import (
 _TAPS = 9
 #: Channels of a part of them at least: two for each of eight workers.
 _PART = 16
-#: Cycles of a worker for a pixel of two channels: as it goes down a column, otherwise, as weight gradient;
-#: for a column, for the rest of two channels of a tile.
-_DOWN_PIXEL, _PIXEL, _GRADIENT_PIXEL, _PER_COLUMN, _PER_CHANNELS = 29, 44, 70, 70, 400
+#: Cycles of a worker for a pixel of two channels: as it goes down a column, otherwise, for a bias, as weight
+#: gradient; for a column, for the rest of two channels of a tile, for a tile, both also as weight gradient.
+_DOWN_PIXEL, _PIXEL, _BIAS, _GRADIENT_PIXEL, _PER_COLUMN = 30, 44, 4, 83, 70
+_PER_CHANNELS, _PER_TILE, _GRADIENT_PER_CHANNELS, _GRADIENT_PER_TILE = 130, 700, 635, 300
 
 
 class DepthwiseFamily:
@@ -106,7 +106,8 @@ def _per_pixel(s: Shape) -> float:
     """Cycles of a worker for a pixel of two channels."""
     if s.kernel == "depthwise_weight_gradient":
         return _GRADIENT_PIXEL / 2
-    return _DOWN_PIXEL if _steps(s)[0] == 1 and s["dilation_h"] == 1 else _PIXEL
+    down = _steps(s)[0] == 1 and s["dilation_h"] == 1
+    return (_DOWN_PIXEL if down else _PIXEL) + (_BIAS if s.bias else 0)
 
 
 def _estimate(s: Shape, rows: int, part: int, workers: int) -> tuple[int, int, int]:
@@ -116,14 +117,16 @@ def _estimate(s: Shape, rows: int, part: int, workers: int) -> tuple[int, int, i
     pixel = part * 2
     wide = (width - 1) * column_step + 1 + 2 * s["dilation_w"]
     channels = ceil_div(part // 2, workers)
+    per_tile = _GRADIENT_PER_TILE if gradient else _PER_TILE
     work, loads, stores = [], [], []
     for first in range(0, height, rows):
         here = min(rows, height - first)
         tall = (here - 1) * row_step + 1 + 2 * s["dilation_h"]
-        each = here * width * _per_pixel(s) + width * _PER_COLUMN + _PER_CHANNELS
+        each = here * width * _per_pixel(s) + width * _PER_COLUMN
+        each += _GRADIENT_PER_CHANNELS if gradient else _PER_CHANNELS
         moved = here * width * pixel
         for _ in range(s["channels"] // part):
-            work.append(round(channels * each) + BARRIER + DMA_ASK * ceil_div(tall, workers))
+            work.append(round(channels * each) + per_tile + DMA_ASK * ceil_div(tall, workers))
             loads.append(transfer(tall * wide * pixel + (moved if gradient else 0), tall))
             stores.append(0 if gradient else transfer(moved))
     work, loads, stores = (steps * s["batch"] for steps in (work, loads, stores))

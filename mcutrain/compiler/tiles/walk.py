@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from mcutrain.compiler.tiles import windows
 from mcutrain.compiler.tiles.base import (
-    BARRIER,
     CALL,
-    DMA_ASK,
     SHARED,
     Shape,
     Tiling,
@@ -26,11 +24,11 @@ from mcutrain.compiler.tiles.base import (
 _WALK, _PHASE, _RUN, _SKIP = 256, 48, 20, 8
 #: Elements the planner leaves for rounding.
 _SPARE = 64
-#: Cycles of a worker for a pair of each of 16 dot products (binary16 and binary32), a run, a block of 4 by 4
-#: results, an item; for one result outside such blocks, a pair and a run;
-#: to copy a pair.
+#: Cycles of a worker for a pair of each of 16 dot products (binary16 and binary32); a run, a block of 4 by 4
+#: results, an item, a phase, a step, a row of x that is asked for; for one result outside such blocks, a pair
+#: and a run; to copy a pair.
 _DOTS, _DOTS_F32 = 16, 44
-_PER_RUN, _PER_BLOCK, _PER_ITEM = 30, 60, 60
+_PER_RUN, _PER_BLOCK, _PER_ITEM, _PER_PHASE, _PER_STEP, _PER_ROW = 12, 103, 10, 560, 1600, 140
 _EDGE_PAIR, _EDGE, _COPY = 12, 60, 5
 
 
@@ -251,7 +249,9 @@ def _share(shape: Shape, phase: _Phase, copied: bool, rows: int, count: int, wor
     pair = products(workers, dots)
     block = pairs * pair + runs * _PER_RUN + _PER_BLOCK
     copying = across * pairs * _COPY if copied else 0
-    return items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + copying + _PER_ITEM)
+    return (
+        items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + copying + _PER_ITEM) + _PER_PHASE
+    )
 
 
 def _estimate(shape: Shape, walk: _Walk, rows: int, chunk: int, workers: int) -> tuple[int, int, int]:
@@ -271,12 +271,12 @@ def _estimate(shape: Shape, walk: _Walk, rows: int, chunk: int, workers: int) ->
             need = transfer(x_bytes, x_rows) if c == 0 else 0
             if chunks > 1 or tile == 0:
                 need += transfer(count * walk.depth * item)
-            ask = DMA_ASK * (x_rows if c == chunks - 1 and tile + 1 < tiles else 1)
+            ask = _PER_ROW * (x_rows if c == chunks - 1 and tile + 1 < tiles else 1)
             work = sum(
                 _share(shape, phase, walk.copied, min(here, phase.rows - tile * rows), count, workers)
                 for phase in walk.phases
             )
-            steps.append((work + ask + BARRIER, count))
+            steps.append((work + ask + _PER_STEP, count))
             load.append(need)
     total, store = load[0], 0.0
     for n in range(walk.batch):

@@ -24,11 +24,11 @@ from mcutrain.compiler.tiles.base import (
 
 #: Bytes at most of struct turn and the copy of the arguments; exactly of a run and a start.
 _TURN, _RUN, _START = 256, 12, 12
-#: Cycles of a worker for a pair of each of 16 dot products, a run, a block of 4 by 4 sums, a walk along them;
-#: to turn four elements, or one of a window, and a row of a line.
+#: Cycles of a worker for a pair of each of 16 dot products, a run, a block of 4 by 4 sums, a walk along them,
+#: a step; to turn four elements, or one of a window, and a row of a line.
 _DOTS, _DOTS_F32 = 16, 44
-_PER_RUN, _PER_BLOCK, _PER_WALK = 14, 60, 40
-_TURN_FOUR, _TURN_ONE, _TURN_ROW = 8, 6, 45
+_PER_RUN, _PER_BLOCK, _PER_WALK, _PER_STEP = 14, 40, 20, 450
+_TURN_FOUR, _TURN_ONE, _TURN_ROW = 24, 6, 30
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _estimate(s: Shape, lines: _Lines, rows: int, chunk: int, workers: int) -> t
         turning = _turning(s, lines, here, workers)
         work = 0.0
         for c in range(chunks):
-            products = _products(s, lines, here, min(chunk, outputs - c * chunk), workers) + BARRIER
+            products = _products(s, lines, here, min(chunk, outputs - c * chunk), workers) + _PER_STEP
             # worker 0 waits until the sums before have gone, then asks for the next
             work += max(products + sums + 2 * DMA_ASK, 2 * sums) if chunks > 1 else products
         moving = loading + (2 * chunks * sums if chunks > 1 else 0)

@@ -22,14 +22,14 @@ from mcutrain.compiler.tiles.base import (
     taken,
     transfer,
 )
-from mcutrain.compiler.tiles.dense import TN_BYTES, tn_share
+from mcutrain.compiler.tiles.dense import BIAS, PER_BLOCK, PER_ROWS, TN_BYTES, tn_share
 from mcutrain.ops.base import align
 
 #: Elements of a row of a window from which on other ways are taken (MCT_WINDOWS_NARROW).
 _NARROW = 16
 _WORKERS, _ROWS = 8, 4
-#: Cycles of a worker to put an element of a window in its place, a row of a window; for a block of results.
-_ELEMENT, _ROW, _PER_BLOCK = 1.6, 14, 60
+#: Cycles of a worker to put an element of a window in its place, a row of a window; for a tile.
+_ELEMENT, _ROW, _PER_TILE = 1.6, 8, 1900
 
 
 def applies(s: Shape) -> bool:
@@ -55,7 +55,8 @@ def forward(s: Shape, workers: int) -> Tiling:
     pixels = s["out_height"] * s["out_width"]
     loading = transfer(raw + outputs * depth * 2, 2)
     most = ceil_div(ceil_div(pixels, _ROWS), workers)
-    each = _ROWS * _gathering(s) + ceil_div(outputs, 4) * (pitch / 2 * products(workers) + _PER_BLOCK)
+    block = pitch / 2 * products(workers) + PER_BLOCK + (BIAS if s.bias else 0)
+    each = _ROWS * _gathering(s) + ceil_div(outputs, 4) * block + PER_ROWS
     compute = most * (each + 2 * DMA_ASK) + ceil_div(padded // 2, workers) + 3 * BARRIER
     moved = pixels * outputs * 2
     return Tiling(
@@ -92,9 +93,10 @@ def weight_gradient(s: Shape, rows: int, workers: int) -> Tiling:
         share, pieces = tn_share(outputs, pitch, ceil_div(pixels, 2), workers)
         bringing = transfer(pixels * outputs * 2, workers)
         moved = 2 * outputs * depth * 4
-        compute += gathering + share + 3 * BARRIER
+        compute += gathering + share + _PER_TILE
         dma += bringing + moved / 8
         total += max(gathering, bringing) + max(share, moved / 8) + transfer(moved // max(pieces, 1))
+        total += _PER_TILE
     return Tiling(
         rows=rows,
         columns=outputs,
