@@ -147,7 +147,7 @@ def _memory(manifest: Manifest) -> Table:
     for name, nbytes, meaning in (
         ("weights", memory.weights, "parameters and constants, FP32 masters included"),
         ("gradients", memory.gradients, "accumulators"),
-        ("optimizer", memory.optimizer, "momentum, loss scale"),
+        ("optimizer", memory.optimizer, "momentum, loss scale, what unlearning keeps"),
         ("inputs", memory.inputs, "what the host writes"),
         ("scratch", memory.scratch, f"peak of activations and workspaces ({size(memory.workspace)} of them)"),
     ):

@@ -100,6 +100,8 @@ def test_a_model_too_big_names_the_tensor_and_the_bytes(
     [
         (["--target", "arduino"], "arduino"),
         (["--loss", "cross-entropy", "--train", "nothing*"], "nothing*"),
+        (["--loss", "cross-entropy", "--unlearn", "ssd,amnesia"], "no unlearning method 'amnesia'"),
+        (["--unlearn", "ssd"], "unlearning needs a loss"),
     ],
 )
 def test_options_that_do_not_fit(
