@@ -18,6 +18,7 @@ from mcutrain.compiler.pipeline import lower
 from mcutrain.errors import OptionError
 from mcutrain.executor import Array, Executor, same_bits
 from mcutrain.manifest import UNLEARNING, Options, Precision
+from mcutrain.numerics import octaves
 
 QEMU = pytest.param("qemu", marks=pytest.mark.qemu)
 PRECISIONS = ["fp32", "mixed"]
@@ -170,6 +171,49 @@ def test_importance_is_the_sum_of_squared_gradients(network: str, precision: Pre
         assert squares.max() > 0, name
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("network", SINGLE)
+def test_dampening_and_the_importance_of_who_is_left(network: str, precision: Precision) -> None:
+    """alpha = N / n selects nothing; what is stored afterwards is what the others alone would have."""
+    make, loss, _ = NETWORKS[network]
+    build = mcutrain.compile(make(), precision=precision, loss=loss, unlearn="ssd")  # type: ignore[arg-type]
+    trained = [t.name for t in build.manifest.trained()]
+    count, gone = 12, 4
+    x = np.random.default_rng(1).normal(size=(count, *build.manifest.tensor("input").shape[1:]))
+    y = np.arange(count) % 3
+    with build.session() as session:
+        run = session.executor.run
+
+        def squares(first: int, last: int) -> np.float32:
+            """Accumulate samples [first, last); the factor that makes their mean of it."""
+            run("zero_gradients")
+            samples, labels = session.training_set(x.astype(np.float32), y)
+            session.accumulate(samples, labels, range(first, last), program="importance")
+            scale = session.executor.read(["loss_scale"])["loss_scale"][0]
+            return np.float32(1) / (np.float32(last - first) * scale * scale)
+
+        def stored() -> dict[str, Array]:
+            return session.executor.read([f"{name}.importance" for name in trained])
+
+        run("store_importance", {"importance_factor": squares(gone, count).reshape(1)})
+        others = stored()
+        run("store_importance", {"importance_factor": squares(0, count).reshape(1)})
+        everyone = stored()
+        factor = squares(0, gone)
+        before = session.executor.read(trained)
+        for share in (1.0, 1.5, 0.3):
+            settings = np.float32([share * count / gone, 1, factor])
+            selected = run("dampen", {"dampening": settings}, ["selected"])["selected"][0]
+            same = all(same_bits(before[name], got) for name, got in session.executor.read(trained).items())
+            assert (selected == 0) == same == (share >= 1)
+        run("retain_importance", {"retention": np.float32([count, gone, factor])})
+        for name, code in stored().items():
+            left, exact = octaves.decode(code), octaves.decode(others[name])
+            slack = octaves.decode(everyone[name]) * 0.19 * count / (count - gone)
+            assert (left >= exact / 1.2).all(), name
+            assert (left <= 1.2 * (exact + slack)).all(), name
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("target", ["native", QEMU])
 @pytest.mark.parametrize("name", ["dscnn_kws", "resnet8_ic"])
@@ -245,6 +289,21 @@ def test_a_build_without_unlearning_is_as_it_was() -> None:
     assert [p.name for p in plain.programs] == [p.name for p in more.programs]
     assert (plain.data_size, plain.arena_size) == (more.data_size, more.arena_size)
     assert "importance" not in {p.name for p in plain.programs}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("target", ["qemu", "gvsoc"])
+def test_ssd_takes_little_memory(mlperf_tiny: Path, target: str) -> None:
+    """A byte a weight, and one layer's gradient of a sample at a time."""
+    plain, more = (
+        lower(
+            mlperf_tiny / "resnet8_ic.onnx",
+            Options(target=target, precision="mixed", loss="cross-entropy", unlearn=methods),
+        ).manifest
+        for methods in ((), ("ssd",))
+    )
+    extra = (more.data_size + more.arena_size) - (plain.data_size + plain.arena_size)
+    assert 77_000 < extra <= 160_000
 
 
 def test_what_cannot_be_unlearned_is_refused() -> None:
