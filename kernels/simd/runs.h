@@ -9,6 +9,13 @@
 
 enum { MCT_RUNS_SAVED = 16 };
 
+/* As integers the least, of two halves or of a word. */
+#if MCT_ELEM == 16
+#define MCT_RUN_NO_RELU 0x80008000u
+#else
+#define MCT_RUN_NO_RELU 0x80000000u
+#endif
+
 /* Four rows of a by 4 * `blocks` rows of b: y[r][c] = max(sum over all runs of a[r] * b[c], + bias[c]), one
  * rounding, or with `relu` 0 in place of what is less. Steps are in bytes, from one row to the next, those
  * called back from the last row to the next pair of the first.
@@ -19,13 +26,13 @@ enum { MCT_RUNS_SAVED = 16 };
 struct mct_run_blocks {
     const mct_elem *a, *b;
     int32_t a_step, b_step, a_back, b_back;
-    uint32_t pairs; /* of a run */
+    uint32_t pairs; /* of a run, as mct_run_pairs counts them */
     const int32_t *skips;
     uint32_t runs;
     mct_elem *y;
     int32_t y_step;
     const float *bias;
-    uint32_t relu;  /* 0: yes, 0x80008000: no */
+    uint32_t relu;  /* 0: yes, MCT_RUN_NO_RELU: no */
     int32_t b_next; /* from one block to the next */
     uint32_t blocks;
     uint32_t saved[MCT_RUNS_SAVED];
@@ -46,10 +53,6 @@ struct mct_run_sums {
     uint32_t blocks;
     uint32_t saved[MCT_RUNS_SAVED];
 };
-
-MCT_INLINE int32_t mct_run_back(int32_t step) {
-    return 2 * (int32_t)sizeof(mct_elem) - 3 * step;
-}
 
 /* to[0], to[1] = p[0], q[0] and to[next], to[next + 1] = p[1], q[1] */
 MCT_INLINE void mct_turn_2x2(mct_elem *to, uint32_t next, const mct_elem *p, const mct_elem *q) {
@@ -121,9 +124,17 @@ MCT_INLINE void mct_narrow_2x2(mct_elem *to, uint32_t next, const float *p, cons
 #endif
 }
 
-#if defined(MCT_XPULP) && MCT_ELEM == 16
+#ifdef MCT_XPULP
 #include "runs_xpulp.h"
 #else
+MCT_INLINE uint32_t mct_run_pairs(uint32_t elements) {
+    return elements / 2;
+}
+
+MCT_INLINE int32_t mct_run_back(int32_t step) {
+    return 2 * (int32_t)sizeof(mct_elem) - 3 * step;
+}
+
 MCT_INLINE int32_t mct_skip_a(int32_t bytes) {
     return bytes;
 }

@@ -1,4 +1,5 @@
-/* What simd/runs.h promises, in PULP's instructions.
+/* What simd/runs.h promises, in PULP's instructions. With binary32 one element takes the place of a pair, and
+ * a fused multiply-add that of a dot.
  *
  * A pair takes 16 dots and 8 loads, spread so that two cores that share a floating-point unit get in
  * each other's way as little as possible; the operands of the next pair are loaded meanwhile, after a run's
@@ -15,6 +16,14 @@
 
 #include "runs.h"
 
+MCT_INLINE uint32_t mct_run_pairs(uint32_t elements) {
+    return elements * sizeof(mct_elem) / 4;
+}
+
+MCT_INLINE int32_t mct_run_back(int32_t step) {
+    return 4 - 3 * step;
+}
+
 /* The last pair reads a pair ahead. */
 MCT_INLINE int32_t mct_skip_a(int32_t bytes) {
     return bytes - 4;
@@ -26,7 +35,13 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
 }
 
 /* clang-format off */
+#if MCT_ELEM == 16
 #define MCT_DOT(sum, x, y) ".insn r 0x33, 0, 0x4b, " #sum ", " #x ", " #y "\n\t"
+#define MCT_BLOCK_BYTES "8"
+#else
+#define MCT_DOT(sum, x, y) "fmadd.s " #sum ", " #x ", " #y ", " #sum "\n\t"
+#define MCT_BLOCK_BYTES "16"
+#endif
 #define MCT_LOAD(to, from, by) ".insn r 0x0b, 7, 0x10, " #to ", " #from ", " #by "\n\t"
 #define MCT_NEXT(to, from) ".insn i 0x0b, 2, " #to ", 4(" #from ")\n\t"
 #define MCT_SAVED(op, at)                                                                                    \
@@ -92,18 +107,30 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
     "sw a5, 56(sp)\n\t"                                                                                      \
     "bnez a5, 1b\n\t"
 #define MCT_PACK(to, low, high) ".insn r 0x33, 2, 0x58, " #to ", " #low ", " #high "\n\t" /* vfcpka.h.s */
-#define MCT_MAX(a) ".insn r 0x57, 0, 0x18, " #a ", " #a ", tp\n\t"                      /* pv.max.h */
+#if MCT_ELEM == 16
+#define MCT_MAX(a) ".insn r 0x57, 0, 0x18, " #a ", " #a ", tp\n\t" /* pv.max.h */
+#else
+#define MCT_MAX(a) ".insn r 0x33, 6, 0x02, " #a ", " #a ", tp\n\t" /* p.max */
+#endif
 #define MCT_ADD(a, b) "fadd.s " #a ", " #a ", " #b "\n\t"
 #define MCT_Y                                                                                                \
     "lw a2, 36(sp)\n\t"                                                                                      \
     "lw a3, 40(sp)\n\t"                                                                                      \
-    "addi a4, a2, 8\n\t"                                                                                     \
+    "addi a4, a2, " MCT_BLOCK_BYTES "\n\t"                                                                                     \
     "sw a4, 36(sp)\n\t"
+#if MCT_ELEM == 16
 #define MCT_STORE_ROW(a, b, c, d)                                                                            \
     MCT_PACK(a4, a, b) MCT_PACK(a5, c, d) "sw a4, 0(a2)\n\t" "sw a5, 4(a2)\n\t" "add a2, a2, a3\n\t"
 #define MCT_BIAS_ROW(a, b, c, d)                                                                             \
     MCT_ADD(a, t0) MCT_ADD(b, t1) MCT_ADD(c, t2) MCT_PACK(a4, a, b) MCT_ADD(d, t6) MCT_MAX(a4)               \
     "sw a4, 0(a2)\n\t" MCT_PACK(a5, c, d) MCT_MAX(a5) "sw a5, 4(a2)\n\t" "add a2, a2, a3\n\t"
+#else
+#define MCT_STORE_ROW(a, b, c, d)                                                                            \
+    "sw " #a ", 0(a2)\n\tsw " #b ", 4(a2)\n\tsw " #c ", 8(a2)\n\tsw " #d ", 12(a2)\n\tadd a2, a2, a3\n\t"
+#define MCT_BIAS_ROW(a, b, c, d)                                                                             \
+    MCT_ADD(a, t0) MCT_MAX(a) MCT_ADD(b, t1) MCT_MAX(b) MCT_ADD(c, t2) MCT_MAX(c) MCT_ADD(d, t6) MCT_MAX(d)     \
+    MCT_STORE_ROW(a, b, c, d)
+#endif
 #define MCT_STORE_PLAIN                                                                                      \
     MCT_Y MCT_STORE_ROW(s0, s1, s2, s3) MCT_STORE_ROW(s4, s5, s6, s7) MCT_STORE_ROW(s8, s9, s10, s11)         \
     MCT_STORE_ROW(ra, t3, t4, t5)
@@ -166,6 +193,7 @@ MCT_RUN_FUNCTION(mct_run_sums, mct_run_sums,
 #undef MCT_MAX
 #undef MCT_ADD
 #undef MCT_Y
+#undef MCT_BLOCK_BYTES
 #undef MCT_STORE_ROW
 #undef MCT_BIAS_ROW
 #undef MCT_STORE_PLAIN

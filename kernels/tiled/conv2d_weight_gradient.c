@@ -164,7 +164,7 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d, uint32_t wo
     uint32_t step = (k->whole_windows ? 1 : d->stride_h) * k->wide;
     find_places(k);
     k->skip = (int32_t)(step - d->out_width);
-    k->pairs = d->out_width / 2;
+    k->pairs = mct_run_pairs(d->out_width);
     return k;
 }
 

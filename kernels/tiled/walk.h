@@ -70,12 +70,12 @@ static int32_t *mct_walk_skips(const struct mct_walk *k, struct mct_walk_phase *
     if (k->copied) {
         phase->x = phase->w = 0;
         phase->runs = 1;
-        phase->pairs = k->pitch / 2;
+        phase->pairs = mct_run_pairs(k->pitch);
     } else if (phase->count) {
         phase->x = run->x;
         phase->w = run->w;
         phase->runs = phase->count;
-        phase->pairs = run->n / 2;
+        phase->pairs = mct_run_pairs(run->n);
         for (const struct mct_walk_run *r = run + 1; r < end; r++)
             phase->apart |= r->w != r[-1].w + r->n;
         if (phase->apart) {
@@ -373,7 +373,7 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
         .pairs = phase->pairs,
         .skips = phase->skips,
         .runs = phase->runs,
-        .relu = k->finish.activation == MCT_RELU ? 0 : 0x80008000u,
+        .relu = k->finish.activation == MCT_RELU ? 0 : MCT_RUN_NO_RELU,
         .b_next = (int32_t)(4 * k->pitch * sizeof(mct_elem)),
     };
     run.a_back = mct_run_back(run.a_step);

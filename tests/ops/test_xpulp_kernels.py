@@ -47,6 +47,11 @@ KERNELS = [
     *("depthwise_forward", "depthwise_input_gradient", "depthwise_weight_gradient"),
     "strided_copy",
 ]
+#: Kernels, and in binary32 those that have inner loops of their own in it.
+FUNCTIONS = [
+    *((stem, "f16") for stem in KERNELS),
+    *((stem, "f32") for stem in KERNELS if stem.startswith(("conv2d", "dense"))),
+]
 #: A call begins with the kernel's number, the bytes of L1 it may use, and room for the transfers it started
 #: and the bytes of L1 it wrote that are not its; its arguments follow, then the buffers.
 ARGUMENTS, BUFFERS = 16, 256
@@ -148,7 +153,7 @@ class Remote:
     """Runs kernel calls on a simulated target; a session for each number of workers."""
 
     def __init__(self, target: Target, project: Path) -> None:
-        names = ", ".join(f"mct_{stem}_f16" for stem in KERNELS)
+        names = ", ".join(f"mct_{stem}_{dtype}" for stem, dtype in FUNCTIONS)
         includes = "\n".join(f'#include "{stem}.h"' for stem in KERNELS)
         (project / "model.c").write_text(
             MODEL.format(
@@ -170,7 +175,7 @@ class Remote:
         self.firmware = build_firmware(
             target,
             project,
-            [(stem, "f16") for stem in KERNELS],
+            FUNCTIONS,
             project / "firmware.elf",
             compiler=find_compiler(),
         )
@@ -198,7 +203,9 @@ class Remote:
             end = -(-(end + len(buffer.memory)) // 16) * 16
         size = next(size for size in SIZES if size >= end)
         image = np.zeros(size, np.uint8)
-        image[:8] = np.frombuffer(struct.pack("<II", KERNELS.index(call.kernel), self.l1), np.uint8)
+        image[:8] = np.frombuffer(
+            struct.pack("<II", FUNCTIONS.index((call.kernel, call.dtype)), self.l1), np.uint8
+        )
         arguments = layout(call.kernel)()
         for name, value in call.fields.items():
             if isinstance(value, Pointer):
@@ -337,6 +344,11 @@ FIRST_LAYERS = [
 @pytest.mark.parametrize("case", FIRST_LAYERS, ids=str)
 def test_first_layer(case: Case) -> None:
     convolution.test_convolution(case, "f2")
+
+
+@pytest.mark.parametrize("case", [case for case in convolution.GRID if case.width >= 4][::14], ids=str)
+def test_convolution_in_binary32(case: Case) -> None:
+    convolution.test_convolution(case, "f4")
 
 
 @pytest.mark.parametrize("case", convolution.GRID[::5], ids=str)
