@@ -2,7 +2,7 @@
 
     python benchmarks/step_cycles.py [--models …] [--workers 8 1] [--top 10] [--folder FOLDER]
 
-A step is everything from one sample to the next: clear the gradients, forward, loss, backward, update.
+A step is everything from one sample to the next: forward, loss, backward, update, which clears the gradients.
 It is run warm, after one that is discarded: once as it is, for the cycles of
 the whole, and once more with every kernel call counted.  FOLDER gets the JSON
 and SVG of `mcutrain profile` for the most workers.

@@ -6,7 +6,7 @@
 
 struct mct_masked_sgd {
     float *w;
-    const float *g;
+    float *g;
     float *v;           /* [count] or null */
     const float *hyper; /* rate, momentum, weight decay, inverse batch */
     const float *scale; /* [1], loss scale */

@@ -1,10 +1,10 @@
 /* Stochastic gradient descent with weight decay and, when v is given, momentum; every operation rounds once.
  *
- *   t = g * (inverse_batch / scale);  gg = t + weight_decay * w
+ *   t = g * (inverse_batch / scale);  gg = t + weight_decay * w, or t without a decay
  *   with v:     v = momentum * v + gg;  w = w - rate * v
  *   without:    w = w - rate * gg
  *
- * Nothing changes when overflow[0] is set. */
+ * Neither w nor v change when overflow[0] is set. g becomes 0 in any case. */
 #ifndef MCT_SGD_H
 #define MCT_SGD_H
 
@@ -12,7 +12,7 @@
 
 struct mct_sgd {
     float *w;
-    const float *g;
+    float *g;
     float *v;           /* [count] or null */
     const float *hyper; /* rate, momentum, weight decay, inverse batch */
     const float *scale; /* [1], loss scale */

@@ -98,6 +98,8 @@ class Learner:
 
     def __init__(self, executor: Executor, manifest: Manifest, store: Store | None = None) -> None:
         self.executor = executor
+        #: whether the last to touch the accumulators was an optimizer step, which leaves them zero
+        self._cleared = False
         #: the executor's persistent store, if it has one
         self.store = store
         self.manifest = manifest
@@ -377,8 +379,9 @@ class Learner:
         """
         indices = list(range(len(samples) // self.rows) if chosen is None else chosen)
         target = self.manifest.program(program).inputs[1]
-        if clear:
+        if clear and not self._cleared:
             self.executor.run("zero_gradients")
+        self._cleared = False
         total = 0.0
         for number in indices:
             row = int(number) * self.rows
@@ -408,7 +411,9 @@ class Learner:
         for part in calls[:-1]:
             self.executor.run(program, {"hyper": hyper}, (), part)
         last = calls[-1] if calls else None
-        return _applied(self.executor.run(program, {"hyper": hyper}, _COUNTERS, last))
+        applied = _applied(self.executor.run(program, {"hyper": hyper}, _COUNTERS, last))
+        self._cleared = not calls
+        return applied
 
     # ---- within
 

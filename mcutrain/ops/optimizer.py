@@ -89,13 +89,14 @@ class Sgd(Op):
 
     inputs: w f32, g f32 (accumulated gradient), v f32 (momentum) or '',
     hyper f32[4] = [rate, momentum, weight decay, 1 / batch], scale f32[1]
-    (loss scale), overflow i32[1].  outputs: w, and v when given.
+    (loss scale), overflow i32[1].  outputs: w, v when given, and g, which is
+    left at zero for the next batch.
 
-        t = g * (hyper[3] / scale);  gg = t + weight_decay * w
+        t = g * (hyper[3] / scale);  gg = t + weight_decay * w, or t without a decay
         with v:     v = momentum * v + gg;  w = w - rate * v
         without:    w = w - rate * gg
 
-    Nothing changes when overflow is set.
+    Neither w nor v change when overflow is set.
     """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
@@ -106,21 +107,24 @@ class Sgd(Op):
         for index, shape, dtype in ((3, (4,), "f32"), (4, (1,), "f32"), (5, (1,), "i32")):
             _expect_type(node, required(node, inputs, index), shape, dtype)
         if inputs[2] is None:
-            return [(w.shape, "f32")]
+            return [(w.shape, "f32")] * 2
         _expect_type(node, inputs[2], w.shape, "f32")
-        return [(w.shape, "f32"), (w.shape, "f32")]
+        return [(w.shape, "f32")] * 3
 
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:
         w, g, v = present(inputs, 0), present(inputs, 1), inputs[2]
         rate, momentum, decay, inverse_batch = present(inputs, 3)
+        cleared = np.zeros_like(g)
         if present(inputs, 5)[0] != 0:
-            return [w.copy()] if v is None else [w.copy(), v.copy()]
+            return [w.copy(), cleared] if v is None else [w.copy(), v.copy(), cleared]
         with np.errstate(all="ignore"):
-            step = g * (inverse_batch / present(inputs, 4)[0]) + decay * w
+            step = g * (inverse_batch / present(inputs, 4)[0])
+            if decay != 0:
+                step = step + decay * w
             if v is None:
-                return [w - rate * step]
+                return [w - rate * step, cleared]
             step = momentum * v + step
-            return [w - rate * step, step]
+            return [w - rate * step, step, cleared]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         w, g, v, hyper, scale, overflow = inputs

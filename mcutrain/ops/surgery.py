@@ -97,7 +97,7 @@ class SelectMask(Op):
 class MaskedSgd(Op):
     """The step of :class:`~mcutrain.ops.optimizer.Sgd`; where mask is 0 the weight stays.
 
-    Momentum goes on everywhere.  inputs: those of Sgd, then mask u8[...].  outputs: w, and v when given.
+    Momentum goes on everywhere.  inputs: those of Sgd, then mask u8[...].  outputs: those of Sgd.
     """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
@@ -105,8 +105,8 @@ class MaskedSgd(Op):
         return op_for("Sgd").infer(node, inputs[:6])
 
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:
-        moved, *velocity = op_for("Sgd").compute(node, inputs[:6], outputs)
-        return [np.where(present(inputs, 6) != 0, moved, present(inputs, 0)), *velocity]
+        moved, *others = op_for("Sgd").compute(node, inputs[:6], outputs)
+        return [np.where(present(inputs, 6) != 0, moved, present(inputs, 0)), *others]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         fields = ("w", "g", "v", "hyper", "scale", "overflow", "mask")

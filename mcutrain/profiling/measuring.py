@@ -14,8 +14,8 @@ from mcutrain.manifest import Manifest, ProgramEntry
 from mcutrain.profiling.model import Call, Profile, ProgramProfile
 from mcutrain.profiling.naming import direction_of, layer_of
 
-#: The Programs of a training step, in their order; a build that updates immediately has only the second.
-STEP = ("zero_gradients", "train_step", "apply")
+#: The Programs of a training step, in their order; a build that updates immediately has only the first.
+STEP = ("train_step", "apply")
 #: Programs that change nothing that outlives them.
 _HARMLESS = ("infer", "evaluate")
 

@@ -47,25 +47,29 @@ def test_finite_check(count: int, dtype: type) -> None:
 def test_sgd(count: int, decay: float) -> None:
     w, g, v = (normal(i, count) for i in range(3))
     hyper, scale = np.float32([0.1, 0.9, decay, 0.25]), np.float32([8])
-    (plain,) = check_kernel("Sgd", [w, g, None, hyper, scale, NO], inplace={0: 0})
+    plain, cleared = check_kernel("Sgd", [w, g, None, hyper, scale, NO], inplace={0: 0, 1: 1})
+    assert not cleared.any()
     step = g.astype(np.float64) * 0.25 / 8 + np.float64(hyper[2]) * w
     np.testing.assert_allclose(plain, w - 0.1 * step, rtol=1e-5, atol=1e-6)
-    moved, velocity = check_kernel("Sgd", [w, g, v, hyper, scale, NO], inplace={0: 0, 1: 2})
+    moved, velocity, cleared = check_kernel("Sgd", [w, g, v, hyper, scale, NO], inplace={0: 0, 1: 2, 2: 1})
+    assert not cleared.any()
     np.testing.assert_allclose(velocity, 0.9 * v + step, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moved, w - 0.1 * (0.9 * v + step), rtol=1e-5, atol=1e-6)
 
 
-def test_sgd_does_nothing_after_an_overflow() -> None:
+def test_sgd_only_clears_after_an_overflow() -> None:
     w, g, v = normal(0, 20), np.full(20, np.inf, np.float32), normal(2, 20)
     hyper = np.float32([0.1, 0.9, 0, 1])
-    moved, velocity = check_kernel("Sgd", [w, g, v, hyper, ONE, YES], inplace={0: 0, 1: 2})
+    moved, velocity, cleared = check_kernel("Sgd", [w, g, v, hyper, ONE, YES], inplace={0: 0, 1: 2, 2: 1})
+    assert not cleared.any()
     assert np.array_equal(moved, w)
     assert np.array_equal(velocity, v)
 
 
 def test_sgd_keeps_updates_that_vanish_in_fp16() -> None:
     w, g = np.float32([0.5]), np.float32([1])
-    (moved,) = check_kernel("Sgd", [w, g, None, np.float32([1e-4, 0, 0, 1]), ONE, NO], inplace={0: 0})
+    hyper = np.float32([1e-4, 0, 0, 1])
+    moved, _ = check_kernel("Sgd", [w, g, None, hyper, ONE, NO], inplace={0: 0, 1: 1})
     assert moved[0] == np.float32(0.5) - np.float32(1e-4)
 
 

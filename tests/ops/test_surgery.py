@@ -92,7 +92,7 @@ def test_masked_sgd(count: int, momentum: bool) -> None:
     w, g = normal(1, count), normal(2, count)
     v = normal(3, count) if momentum else None
     mask = (normal(4, count) > 0).astype(np.uint8)
-    inplace = {0: 0, 1: 2} if momentum else {0: 0}
+    inplace = {0: 0, 1: 2, 2: 1} if momentum else {0: 0, 1: 1}
     hyper, scale = np.float32([0.1, 0.9, 0.01, 0.25]), np.float32([8])
     plain = check_kernel("Sgd", [w, g, v, hyper, scale, NO], inplace=inplace)
     moved = check_kernel("MaskedSgd", [w, g, v, hyper, scale, NO, mask], inplace=inplace)
@@ -100,6 +100,7 @@ def test_masked_sgd(count: int, momentum: bool) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(moved[1:], plain[1:], strict=True))
     stopped = check_kernel("MaskedSgd", [w, g, v, hyper, scale, np.int32([1]), mask], inplace=inplace)
     assert np.array_equal(stopped[0], w)
+    assert not stopped[-1].any()
 
 
 def test_count_total() -> None:

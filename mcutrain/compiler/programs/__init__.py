@@ -3,11 +3,11 @@
 infer            input → output
 evaluate         input, label|target → loss, output
 train_step       input, label|target → loss; adds to the gradient accumulators
-zero_gradients   clears the accumulators: the start of a batch
+zero_gradients   clears the accumulators: the start of a batch, unless apply has left them so
 apply            hyper = [lr, momentum, weight decay, 1/batch]: the optimizer step
 statistics       sums of squares of every trained parameter and its accumulator
 
-A batch is ``zero_gradients``, one ``train_step`` a sample, ``apply``.  With
+A batch is one ``train_step`` a sample, then ``apply``, which clears the accumulators.  With
 immediate updates there is no batch: ``train_step`` takes ``hyper`` and does all.  Those for
 unlearning are described in :mod:`mcutrain.compiler.programs.unlearning`.
 """

@@ -163,6 +163,7 @@ def apply(graph: Graph, trained: list[str], options: Options) -> Graph:
             shape = graph.tensors[name].shape
             momentum = program.add_tensor(Tensor(f"{name}.momentum", shape, "f32", "state")).name
             outputs.append(momentum)
+        outputs.append(acc)
         inputs = [name, acc, momentum, "hyper", scale, overflow]
         append(program, "Sgd", inputs, name=f"{name}.update", outputs=outputs)
     _count_step(program, options, scale, overflow)
