@@ -23,10 +23,12 @@ from mcutrain.device.session import Session
 from mcutrain.errors import McutrainError, MemoryLimitError, OptionError
 from mcutrain.executor import Array
 from mcutrain.manifest import Manifest
-from mcutrain.profiling import Profile, generated_inputs, profile, programs_of, timeline
+from mcutrain.profiling import Profile, Row, generated_inputs, profile, programs_of, timeline
 from mcutrain.verification import make_batches
 
 TARGET = "gvsoc"
+#: Multiply-accumulates a cycle that four FPUs with two lanes can do.
+LIMIT = 8
 #: Models whose gradients have no room update their weights immediately.
 IMMEDIATE = ("autoencoder",)
 
@@ -64,50 +66,46 @@ def cycles(name: str, build: mcutrain.Build, workers: int) -> int:
     return total
 
 
-def percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
+def by_direction(found: dict[str, Profile]) -> None:
+    """What the kernel calls are for, a pair of columns for each model."""
+    sums = {name: {row.direction: row for row in p.by_direction()} for name, p in found.items()}
+    directions = {direction: 0.0 for rows in sums.values() for direction in rows}
+    for direction in directions:
+        directions[direction] = sum(rows[direction].duration for rows in sums.values() if direction in rows)
+    listing = []
+    for direction in sorted(directions, key=lambda d: -directions[d]):
+        cells = [direction]
+        for rows in sums.values():
+            row = rows.get(direction)
+            cells.append(f"{row.duration:,.0f}" if row else "")
+            cells.append(f"{row.macs_per_unit:.2f}" if row and row.macs else "")
+        listing.append(cells)
+    table(["", *(head for name in sums for head in (name, "MAC/cycle"))], listing)
 
 
-def details(name: str, measured: Profile, top: int) -> None:
-    """The Programs, the directions and the rows that take longest."""
-    total = measured.duration
-    print(f"\n{name}, {measured.workers} workers\n")
-    table(
-        ["Program", "cycles", "share %", "between the calls"],
-        [
-            [p.name, f"{p.duration:,.0f}", f"{100 * p.duration / total:.1f}", f"{p.between:,.0f}"]
-            for p in measured.programs
-        ],
-    )
+def lost(row: Row) -> float:
+    """Cycles above those that the machine's limit allows for the multiply-accumulates."""
+    return row.duration - row.macs / LIMIT
+
+
+def offenders(found: dict[str, Profile], top: int) -> None:
+    """The rows with most cycles above the limit, and how their workers' time divides."""
     shares = ("instructions", "fpu_stalls", "dma_wait", "fetch_stalls", "barrier", "idle", "other_stalls")
-    heads = [
-        "cycles",
-        "share %",
-        "MAC/cycle",
-        "instr %",
-        "FPU %",
-        "DMA %",
-        "i-cache %",
-        "barrier %",
-        "idle %",
-    ]
-    rows = sorted(measured.rows(), key=lambda row: -row.duration)[:top]
-    for title, found in (("direction", measured.by_direction()), ("layer", rows)):
-        print()
-        table(
-            [title, *heads, "other %"],
-            [
+    heads = ("instr.", "FPU", "DMA", "i-cache", "barrier", "idle", "other")
+    listing = []
+    for name, measured in found.items():
+        for row in sorted(measured.rows(), key=lost, reverse=True)[:top]:
+            listing.append(
                 [
+                    name,
                     f"{row.layer or row.program} {row.direction}",
                     f"{row.duration:,.0f}",
-                    f"{100 * row.duration / total:.1f}",
                     f"{row.macs_per_unit:.2f}" if row.macs else "",
-                    *(percent(row.share(share)) for share in shares[:-1]),
-                    percent(row.other_stalls / row.worker_time if row.other_stalls is not None else None),
+                    f"{lost(row):,.0f}",
+                    *(f"{100 * (row.share(share) or 0.0):.0f}" for share in shares),
                 ]
-                for row in found
-            ],
-        )
+            )
+    table(["model", "layer", "cycles", "MAC/cycle", f"above MAC/{LIMIT}", *heads], listing)
 
 
 def main() -> None:
@@ -115,7 +113,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--precision", default="mixed")
     parser.add_argument("--workers", type=int, nargs="+", default=[8, 1])
-    parser.add_argument("--top", type=int, default=10, help="rows of the listing by layer")
+    parser.add_argument("--top", type=int, default=10, help="rows by layer for each model")
     parser.add_argument("--folder", type=Path, help="where JSON and SVG go")
     args = parser.parse_args()
     if args.folder is not None:
@@ -143,8 +141,10 @@ def main() -> None:
             rows.append([name, workers, f"{took:,.0f}", f"{macs:,}", f"{macs / took:.2f}", faster])
             print(*rows[-1], file=sys.stderr, flush=True)
     table(["model", "workers", "cycles a step", "MAC", "MAC/cycle", f"speed-up to {most} workers"], rows)
-    for name, measured in found.items():
-        details(name, measured, args.top)
+    print()
+    by_direction(found)
+    print()
+    offenders(found, args.top)
 
 
 if __name__ == "__main__":
