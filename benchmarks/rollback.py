@@ -69,12 +69,8 @@ def measure(
         seconds = time.monotonic() - started
         found = log.weights_hash()
     assert outcome is not None
-    native = mcutrain.build.Build.open(build.directory)
-    with (
-        native.session(store=False)
-        if build.target.name == "native"
-        else native.reference(store=False) as other
-    ):
+    fresh = build.session if build.target.name == "native" else build.reference
+    with fresh(store=False) as other:
         equal = found == without(other, parts, epochs, run, row)
     streamed = outcome.streamed.gradient
     return [
@@ -112,7 +108,8 @@ def main() -> None:
             for number, part in enumerate(parts, 1):
                 log.record_run(f"run {number}", *part, **options(number, arguments.epochs))
             print(
-                f"{len(x)} samples, {RUNS} runs of {arguments.epochs} epochs: {time.monotonic() - started:.1f} s; "
+                f"{len(x)} samples, {RUNS} runs of {arguments.epochs} epochs: "
+                f"{time.monotonic() - started:.1f} s; "
                 f"snapshots {log.snapshots()} of {log.snapshot_size():,} bytes"
             )
         kept = Path(folder) / "state"
