@@ -56,7 +56,7 @@ def sample_inputs(build: Build, seed: int = 3) -> dict[str, Array]:
     inputs: dict[str, Array] = {
         entry.name: rng.normal(size=entry.shape).astype(kind),
         "hyper": np.float32([0.05, 0.9, 0.01, 1.0]),
-        "unlearn_switch": np.float32([0, 1, 0.1, -0.5, 2, 0, 0, 0]),
+        "unlearn_switch": np.float32([0, 1, 0.1, -0.5, 2, 50, 0, 0]),
         "importance_factor": np.float32([0.5]),
         "dampening": np.float32([0.6, 1, 1]),
         "retention": np.float32([10, 4, 0.3]),
@@ -72,6 +72,8 @@ def sample_inputs(build: Build, seed: int = 3) -> dict[str, Array]:
         inputs["reference_scores"] = (scores / scores.sum(1, keepdims=True)).astype(np.float32)
     else:
         inputs[target.name] = rng.normal(size=target.shape).astype(np.float32)
+        shape = manifest.tensor("reference_attention").shape
+        inputs["reference_attention"] = rng.random(shape).astype(np.float32)
     return inputs
 
 
@@ -212,6 +214,32 @@ def test_dampening_and_the_importance_of_who_is_left(network: str, precision: Pr
             slack = octaves.decode(everyone[name]) * 0.19 * count / (count - gone)
             assert (left >= exact / 1.2).all(), name
             assert (left <= 1.2 * (exact + slack)).all(), name
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_attention_is_drawn_to_that_of_another_network(precision: Precision) -> None:
+    """Steps on the difference of the maps alone: it falls, and the last layer does not move."""
+    make = NETWORKS["mlp"][0]
+    build = mcutrain.compile(make(), precision=precision, loss="mse", unlearn="distill")
+    inputs = sample_inputs(build)
+    with build.session() as session:
+        run = session.executor.run
+        start = session.weights()
+        x = {"input": inputs["input"]}
+        session.load({name: value[::-1] for name, value in start.items()})
+        inputs["reference_attention"] = run("attention", x, ["attention"])["attention"]
+        session.load(start)
+        inputs["unlearn_switch"] = np.float32([0, 0, 0, 0, 1, 50, 0, 0])
+        losses = []
+        for _ in range(30):
+            run("zero_gradients")
+            given = {name: inputs[name] for name in build.manifest.program("unlearn_step").inputs}
+            losses.append(float(run("unlearn_step", given, ["attention_loss"])["attention_loss"][0]))
+            run("apply", {"hyper": np.float32([0.5, 0, 0, 1])})
+        after = session.weights()
+    assert losses[-1] < 0.5 * losses[0]
+    moved = {name for name in start if not np.array_equal(start[name], after[name])}
+    assert moved == {"w1", "b1", "w2", "b2"}
 
 
 @pytest.mark.data

@@ -38,19 +38,26 @@ def choice(
     log_p0: Array | None = None,
     temperature: float = 1.0,
     reference: Array | None = None,
+    attention: Array | None = None,
+    attention_weight: float = 0.0,
 ) -> Extra:
     """The inputs of ``unlearn_step`` that select a loss.
 
-    ``log_p0`` [n] and ``reference`` [n, classes] belong to the samples of the
-    set it is used on.
+    ``log_p0`` [n], ``reference`` [n, classes] and ``attention`` [n, positions]
+    (energies that Program ``attention`` gave) belong to the samples of the set
+    it is used on.
     """
     rows, inputs = run.learner.rows, run.manifest.program("unlearn_step").inputs
 
     def extra(number: int) -> Mapping[str, Array]:
         own = float(log_p0[number * rows]) if log_p0 is not None else 0.0
         chosen = {
-            "unlearn_switch": np.array([mode, weight, beta, own, temperature, 0, 0, 0], np.float32),
+            "unlearn_switch": np.array(
+                [mode, weight, beta, own, temperature, attention_weight, 0, 0], np.float32
+            ),
         }
+        if attention is not None:
+            chosen["reference_attention"] = attention[number * rows : (number + 1) * rows]
         if reference is not None:
             entry = run.manifest.tensor("reference_scores")
             wanted = reference[number * rows : (number + 1) * rows]

@@ -5,7 +5,8 @@ the original network on the forget set, towards it on the retained data, in
 turns.  bad-teacher (Chundawat et al., *Can Bad Teaching Induce Forgetting?*,
 2023): towards a network of random weights on the forget set.  blindspot (Tarun
 et al., *Deep Regression Unlearning*, 2023): towards a network that saw little,
-and nothing of the forget set.  gaussian (same work): the forget set's targets
+and nothing of the forget set; for a regression also in where the activations
+below the last layer are strong.  gaussian (same work): the forget set's targets
 are drawn anew from the distribution of all targets.
 
 Teachers run on the device too, before the first step; what they say is cached
@@ -99,6 +100,15 @@ class Distill(Method):
         Option(
             "proxy_lr", float, 0.01, "learning rate of the ignorant network", 0, 1e3, variants=("blindspot",)
         ),
+        Option(
+            "attention",
+            float,
+            50.0,
+            "weight of the difference between attention maps, for a regression",
+            0,
+            1e6,
+            variants=("blindspot",),
+        ),
         Option("cache", str, "f16", "type of the cached scores", choices=("f16", "f32"), variants=_TEACHERS),
     )
 
@@ -123,7 +133,8 @@ class Distill(Method):
         elif run.variant == "bad-teacher":
             inference += len(forget) + len(retain)
         elif run.variant == "blindspot":
-            inference += len(forget)
+            maps = any(program.name == "attention" for program in run.manifest.programs)
+            inference += len(forget) * (1 + maps)
             gradient += run.count("proxy_epochs") * len(retain)
             steps += run.count("proxy_epochs") * -(-retain.batches // batch)
         return Cost(Streamed(inference, gradient), steps, bound=False)
@@ -266,9 +277,26 @@ def _blindspot(run: Run, steps: int) -> Source:
             lr = run.number("proxy_lr")
             done = _epoch(run, [Source(run["retain"])], rng, "ignorant network", (done, steps), lr)
         taught = _cached(run, forget) if run.classify else run.infer(forget)
+        attention = None if run.classify else _attention(run, forget)
     if run.classify:
         return Source(forget, "unlearn_step", _imitate(run, taught, weight))
-    return Source(forget, "unlearn_step", choice(run, L1, weight), taught)
+    strength = 0.0 if attention is None else weight * run.number("attention")
+    extra = choice(run, L1, weight, attention=attention, attention_weight=strength)
+    return Source(forget, "unlearn_step", extra, taught)
+
+
+def _attention(run: Run, held: Set) -> Array | None:
+    """Where the present network's activations are strong, f32 [n, positions]; None in a build without it."""
+    if all(program.name != "attention" for program in run.manifest.programs):
+        return None
+    learner, rows = run.learner, run.learner.rows
+    source = run.manifest.program("attention").inputs[0]
+    found = []
+    for number in range(held.batches):
+        batch = {source: learner.rows_of(held.samples, number * rows, source)}
+        found.append(learner.executor.run("attention", batch, ["attention"])["attention"])
+    run.inference += len(held)
+    return np.concatenate(found)
 
 
 def _drawn_targets(run: Run) -> Array:

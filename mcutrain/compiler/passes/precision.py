@@ -26,11 +26,13 @@ F32_OPERANDS: dict[str, frozenset[int]] = {
     "CrossEntropy": frozenset({2}),
     "MeanSquaredError": frozenset({1, 2}),
     "MeanSquaredErrorLoss": frozenset({1}),
+    "AttentionError": frozenset({0, 1, 2, 3}),
+    "AttentionGradient": frozenset({1}),
     "UnlearningLoss": frozenset({2, 3, 4}),
     "UnlearningRegressionLoss": frozenset({1, 2, 3}),
 }
 #: Inputs that are f32 in every precision mode.
-F32_INPUTS = frozenset({"hyper", "target", "reference_scores", "unlearn_switch"})
+F32_INPUTS = frozenset({"hyper", "target", "reference_scores", "reference_attention", "unlearn_switch"})
 #: Outputs that are f32 in every precision mode, by position.
 F32_OUTPUTS: dict[str, frozenset[int]] = {
     "CrossEntropy": frozenset({0}),
@@ -38,6 +40,8 @@ F32_OUTPUTS: dict[str, frozenset[int]] = {
     "MeanSquaredError": frozenset({0}),
     "MeanSquaredErrorLoss": frozenset({0}),
     "SumSquares": frozenset({0}),
+    "AttentionEnergy": frozenset({0}),
+    "AttentionError": frozenset({0, 1}),
     "UnlearningLoss": frozenset({0}),
     "UnlearningRegressionLoss": frozenset({0}),
 }

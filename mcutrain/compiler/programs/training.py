@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -103,16 +103,15 @@ def with_loss(graph: Graph, options: Options, name: str, *, gradient: bool) -> t
 
 def train_step(graph: Graph, options: Options, trained: list[str]) -> Graph:
     program, prediction, seed = with_loss(graph, options, "train_step", gradient=True)
-    return backward(program, prediction, seed, trained)
+    return backward(program, {prediction: seed}, trained)
 
 
-def backward(program: Graph, prediction: str, seed: str, trained: list[str]) -> Graph:
-    """Append the backward pass to a Program that ends in its loss node."""
-    # The loss node gives the gradient; the walk starts below it.
-    loss_node = program.nodes.pop()
+def backward(program: Graph, seeds: Mapping[str, str], trained: list[str], losses: int = 1) -> Graph:
+    """Append the backward pass to a Program whose last ``losses`` nodes make the gradients ``seeds``."""
+    # The walk starts below what gives the gradients.
     below = program.copy()
-    program.nodes.append(loss_node)
-    full = differentiate(below, {prediction: seed}, trained)
+    below.nodes = program.nodes[:-losses]
+    full = differentiate(below, seeds, trained)
     program.tensors.update(full.tensors)
     program.nodes.extend(full.nodes[len(below.nodes) :])
     return prune(program)

@@ -5,7 +5,7 @@ method                     Programs
 =========================  ======================================================================
 ``ssd``                    importance, store_importance, dampen, retain_importance
 ``sparse-finetune``        unlearn_step, shrink, prune
-``distill``                unlearn_step
+``distill``                unlearn_step, for a regression also attention
 ``gradient``               unlearn_step, importance
 ``gradient+projection``    those of gradient, hold_gradient, project_gradient
 ``gradient+mask``          those of gradient, select_mask, masked_apply
@@ -23,7 +23,11 @@ dampen             dampening f32[3] = [alpha, lambda, factor] → selected i32[1
 retain_importance  retention f32[3] = [N, n, factor]: p.importance without the n of N samples
 unlearn_step       as train_step with a loss that the host chooses, see
                    :mod:`mcutrain.ops.unlearning_loss`; inputs label|target, reference_scores f32 (of the
-                   scores' shape; classification only), unlearn_switch f32[8]
+                   scores' shape; classification only), unlearn_switch f32[8]; of a regression with distill
+                   also reference_attention f32[N, P], and element 5 of the switch weighs the squared
+                   difference of the attention maps → attention_loss f32[1]
+attention          input → attention f32[N, P], energies of the activations below the last layer, a
+                   reference_attention for another network (see :mod:`mcutrain.ops.attention`)
 hold_gradient      p.held = acc
 project_gradient   acc -= (⟨acc, held⟩ / ‖held‖²) held for each parameter with ⟨acc, held⟩ < 0
 select_mask        mask_rule f32[2] = [kind, threshold] → selected i32[1], the weights whose mask is one:
@@ -38,7 +42,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from mcutrain.compiler.autodiff import append
+from mcutrain.compiler.autodiff import append, requires_gradient
 from mcutrain.compiler.programs import training
 from mcutrain.compiler.programs.head import head_programs
 from mcutrain.errors import OptionError
@@ -54,7 +58,18 @@ WEIGHING = frozenset({"ssd", "gradient", "gradient+projection", "gradient+mask"}
 
 def steps(graph: Graph, options: Options, trained: list[str]) -> list[Graph]:
     """Programs with a forward and a backward pass, before their precision is lowered."""
-    return [_unlearn_step(graph, options, trained)] if STEPPING & set(options.unlearn) else []
+    methods = set(options.unlearn)
+    if not STEPPING & methods:
+        return []
+    watched = _watched(graph, trained) if "distill" in methods and options.loss == "mse" else ""
+    programs = [_unlearn_step(graph, options, trained, watched)]
+    if watched:
+        program = training.renamed(graph, "attention")
+        program.outputs = append(
+            program, "AttentionEnergy", [watched], name="attention", outputs=["attention"]
+        )
+        programs.append(program)
+    return programs
 
 
 def on_state(
@@ -87,7 +102,17 @@ def on_state(
     return programs
 
 
-def _unlearn_step(graph: Graph, options: Options, trained: list[str]) -> Graph:
+def _watched(graph: Graph, trained: Collection[str]) -> str:
+    """The activations below the last layer with weights, if training changes them, or the empty string."""
+    for node in reversed(graph.nodes):
+        if any(graph.tensors[name].kind == "parameter" for name in node.inputs if name):
+            x = graph.tensors[node.inputs[0]]
+            moves = x.kind == "activation" and x.name in requires_gradient(graph, trained)
+            return x.name if moves and len(x.shape) in (2, 4) else ""
+    return ""
+
+
+def _unlearn_step(graph: Graph, options: Options, trained: list[str], watched: str) -> Graph:
     program, prediction, seed = training.with_loss(graph, options, "unlearn_step", gradient=True)
     loss = program.nodes.pop()
     _, target, scale = loss.inputs
@@ -99,7 +124,19 @@ def _unlearn_step(graph: Graph, options: Options, trained: list[str]) -> Graph:
     program.inputs += [*references, switch]
     op = "UnlearningLoss" if options.loss == "cross-entropy" else "UnlearningRegressionLoss"
     append(program, op, [prediction, target, *references, switch, scale], name="loss", outputs=["loss", seed])
-    return training.backward(program, prediction, seed, trained)
+    if not watched:
+        return training.backward(program, {prediction: seed}, trained)
+    (energy,) = append(program, "AttentionEnergy", [watched], name="attention.energy")
+    reference = program.add_tensor(
+        Tensor("reference_attention", program.tensors[energy].shape, "f32", "input")
+    ).name
+    program.inputs.append(reference)
+    outputs = ["attention_loss", f"{energy}.gradient"]
+    inputs = [energy, reference, switch, scale]
+    append(program, "AttentionError", inputs, name="attention.error", outputs=outputs)
+    (own,) = append(program, "AttentionGradient", [watched, outputs[1]], name="attention.gradient")
+    program.outputs.append(outputs[0])
+    return training.backward(program, {prediction: seed, watched: own}, trained, losses=4)
 
 
 def _importance(train_step: Graph, trained: Collection[str]) -> Graph:
