@@ -14,6 +14,33 @@ MCT_INLINE void mct_x_relu_gradient(mct_elem *dx, const mct_elem *dy, const mct_
     }
 }
 
+/* y = x where x is not negative or is -0, else 0. */
+MCT_INLINE void mct_x_relu(mct_elem *y, const mct_elem *x, uint32_t words) {
+    const uint32_t minus_one = 0xffffffffu, after_minus_zero = 0x80018001u;
+#pragma clang loop unroll_count(4)
+    for (uint32_t i = 0; i < words; i++) {
+        uint32_t word = mct_xpulp_word(x + 2 * i), mask, minus_zero;
+        MCT_XPULP_OP(0x57, 0, 0x0a, mask, word, minus_one);
+        MCT_XPULP_OP(0x57, 0, 0x0a, minus_zero, after_minus_zero, word);
+        mct_xpulp_store(y + 2 * i, word & (mask | minus_zero));
+    }
+}
+
+/* y = a op b: vfadd.h, vfsub.h, vfmul.h. They round once; so do these operations in binary32 that are then
+ * rounded to binary16, because binary32 has more than twice its digits. */
+#define MCT_X_BINARY(name, funct7)                                                                           \
+    MCT_INLINE void name(mct_elem *y, const mct_elem *a, const mct_elem *b, uint32_t words) {                \
+        _Pragma("clang loop unroll_count(4)") for (uint32_t i = 0; i < words; i++) {                         \
+            uint32_t left = mct_xpulp_word(a + 2 * i), right = mct_xpulp_word(b + 2 * i), word;              \
+            MCT_XPULP_OP(0x33, 2, funct7, word, left, right);                                                \
+            mct_xpulp_store(y + 2 * i, word);                                                                \
+        }                                                                                                    \
+    }
+MCT_X_BINARY(mct_x_add, 0x41)
+MCT_X_BINARY(mct_x_subtract, 0x42)
+MCT_X_BINARY(mct_x_multiply, 0x43)
+#undef MCT_X_BINARY
+
 /* y = x, each rounded once, in pairs: vfcpka.h.s */
 MCT_INLINE void mct_x_narrow(mct_elem *y, const float *x, uint32_t words) {
 #pragma clang loop unroll_count(4)

@@ -4,17 +4,12 @@ MCT_ANY_SHAPE(activation)
 #include "../activation.c"
 #include "tiled/stream.h"
 
-#if MCT_ELEM == 16
-/* Two elements as integers: what has its sign bit set and is not -0 becomes +0. NaN is canonical, without
- * a sign. */
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+#include "simd/streams_xpulp.h"
+
 static void relu(const void *context, void *const *out, void *const *in, uint32_t count) {
     (void)context;
-    const uint32_t *restrict x = in[0];
-    uint32_t *restrict y = out[0];
-    _Pragma("clang loop unroll_count(4)") for (uint32_t i = 0; i < (count + 1) / 2; i++) {
-        uint32_t negative = x[i] & ((x[i] & 0x7fff7fffu) + 0x7fff7fffu) & 0x80008000u;
-        y[i] = x[i] & ~((negative << 1) - (negative >> 15));
-    }
+    mct_x_relu(out[0], in[0], (count + 1) / 2);
 }
 #else
 static void relu(const void *context, void *const *out, void *const *in, uint32_t count) {
@@ -22,7 +17,7 @@ static void relu(const void *context, void *const *out, void *const *in, uint32_
     const mct_elem *restrict x = in[0];
     mct_elem *restrict y = out[0];
     for (uint32_t i = 0; i < count; i++)
-        y[i] = mct_narrow(x[i] < 0.0f ? 0.0f : x[i]);
+        y[i] = mct_narrow(mct_widen(x[i]) < 0.0f ? 0.0f : mct_widen(x[i]));
 }
 #endif
 

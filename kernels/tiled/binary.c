@@ -4,6 +4,15 @@ MCT_ANY_SHAPE(binary)
 #include "../binary.c"
 #include "tiled/stream.h"
 
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+#include "simd/streams_xpulp.h"
+
+#define MCT_STREAM_LOOP(name, operation)                                                                     \
+    static void name(const void *context, void *const *out, void *const *in, uint32_t count) {               \
+        (void)context;                                                                                       \
+        mct_x_##name(out[0], in[0], in[1], (count + 1) / 2);                                                 \
+    }
+#else
 #define MCT_STREAM_LOOP(name, operation)                                                                     \
     static void name(const void *context, void *const *out, void *const *in, uint32_t count) {               \
         (void)context;                                                                                       \
@@ -12,6 +21,8 @@ MCT_ANY_SHAPE(binary)
         _Pragma("clang loop unroll_count(4)") for (uint32_t i = 0; i < count; i++) y[i] =                    \
             mct_narrow(mct_widen(a[i]) operation mct_widen(b[i]));                                           \
     }
+
+#endif
 
 MCT_STREAM_LOOP(add, +)
 MCT_STREAM_LOOP(subtract, -)

@@ -51,6 +51,7 @@ KERNELS = [
 FUNCTIONS = [
     *((stem, "f16") for stem in KERNELS),
     *((stem, "f32") for stem in KERNELS if stem.startswith(("conv2d", "dense"))),
+    *(("binary", "f16"), ("activation", "f16"), ("sgd", "f32")),
 ]
 #: A call begins with the kernel's number, the bytes of L1 it may use, and room for the transfers it started
 #: and the bytes of L1 it wrote that are not its; its arguments follow, then the buffers.
@@ -154,7 +155,7 @@ class Remote:
 
     def __init__(self, target: Target, project: Path) -> None:
         names = ", ".join(f"mct_{stem}_{dtype}" for stem, dtype in FUNCTIONS)
-        includes = "\n".join(f'#include "{stem}.h"' for stem in KERNELS)
+        includes = "\n".join(f'#include "{stem}.h"' for stem in dict.fromkeys(stem for stem, _ in FUNCTIONS))
         (project / "model.c").write_text(
             MODEL.format(
                 includes=includes,
@@ -406,3 +407,29 @@ def test_order_and_pairs(strides: tuple[int, int], outputs: int) -> None:
 def test_transposition(shape: tuple[int, ...], perm: tuple[int, ...], dtype: str) -> None:
     x = normal(np.random.default_rng(7), *shape, dtype=dtype)
     check_kernel("Transpose", [x], {"perm": perm, "dtype": "f16"}, workers=(8, 3))
+
+
+@pytest.mark.parametrize("count", [256, 1000, 20001])
+def test_elements_that_stream(count: int) -> None:
+    """Every kind of binary16: the packed operations round as binary32 and then binary16 do."""
+    rng = np.random.default_rng(count)
+    a, b = (rng.integers(0, 1 << 16, count).astype(np.uint16).view(np.float16) for _ in range(2))
+    small = np.ldexp(rng.normal(size=count), rng.integers(-14, 2, count)).astype(np.float16)
+    with np.errstate(all="ignore"):
+        for op in ("Add", "Sub", "Mul"):
+            check_kernel(op, [a, b], workers=(8, 3), allow_nan=True)
+            check_kernel(op, [small, small[::-1].copy()], workers=(8,))
+    finite = np.where(np.isnan(a), np.float16(-0.0), a)
+    check_kernel("Relu", [finite], workers=(8, 3))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_updates_that_stream(decay: float) -> None:
+    rng = np.random.default_rng(3)
+    w, g = (rng.normal(size=3001).astype(np.float32) for _ in range(2))
+    w[:4] = g[:4] = [0.0, -0.0, 1e-40, -1e-40]
+    hyper = np.float32([0.01, 0.9, decay, 0.5])
+    scale, flag = np.float32([1024]), np.int32([0])
+    check_kernel("Sgd", [w, g, None, hyper, scale, flag], inplace={0: 0, 1: 1}, workers=(8, 3))
+    v = rng.normal(size=3001).astype(np.float32)
+    check_kernel("Sgd", [w, g, v, hyper, scale, flag], inplace={0: 0, 1: 2, 2: 1}, workers=(8,))
