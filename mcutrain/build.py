@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcutrain.compiler.onnx_io import load_model, save_model
-from mcutrain.compiler.pipeline import MODEL_FILE, Model, compile_model, lower
+from mcutrain.compiler.pipeline import MODEL_FILE, STATE_FOLDER, Model, compile_model, lower
 from mcutrain.errors import BuildError, OptionError
 from mcutrain.executor import Array
 from mcutrain.learning import Learner
@@ -22,8 +22,8 @@ from mcutrain.targets import Target, find_target
 if TYPE_CHECKING:
     from mcutrain.device.transport import Transport
 
-#: Folder of a build for what its devices remember; the flash of a simulator, the store of the reference.
-STATE_FOLDER, FLASH_FILE, REFERENCE_FILE = "state", "flash.bin", "reference.store"
+#: In the state folder: the flash of a simulator, the store of the reference.
+FLASH_FILE, REFERENCE_FILE = "flash.bin", "reference.store"
 
 
 class Build:

@@ -9,11 +9,11 @@ import click
 
 from mcutrain.cli.console import errors, output, print_json, table
 from mcutrain.cli.key import read_key
-from mcutrain.cli.options import connect, json_option, open_build, open_data
+from mcutrain.cli.options import connect, json_option, open_build, open_data, port_option
 from mcutrain.errors import OptionError
 from mcutrain.runlog import COPY, REFERENCE_COPY
 from mcutrain.store import SIGNED
-from mcutrain.unlearning.certificate import REFERENCE_FILE, Certificate, Finding, check, read
+from mcutrain.unlearning.certificate import REFERENCE_FILE, Certificate, Finding, check, compare, read
 
 path_argument = click.argument("path", metavar="BUILD/certificates.jsonl", type=click.Path(path_type=Path))
 
@@ -55,19 +55,31 @@ def show(path: Path, as_json: bool) -> None:
 @click.option("--replay", is_flag=True, help="Repeat exact methods and compare the hashes of the weights.")
 @click.option("--data", metavar="FILE|digits", help="With --replay: the training data.")
 @click.option("--reference", is_flag=True, help="With --replay: repeat on the NumPy reference.")
+@click.option("--device", is_flag=True, help="Compare with the chain in the device, which misses nothing.")
+@port_option
 @json_option
 def verify(
-    path: Path, key: Path | None, replay: bool, data: str | None, reference: bool, as_json: bool
+    path: Path,
+    key: Path | None,
+    replay: bool,
+    data: str | None,
+    reference: bool,
+    device: bool,
+    port: str | None,
+    as_json: bool,
 ) -> int:
     """Verify a file of certificates, without the device.
 
-    The chain, each text and, with --key, each signature is checked. Exit
+    The chain, each text and, with --key, each signature is checked. That the
+    last ones have not been left out only the device can tell (--device). Exit
     status 1 when anything is wrong.
     """
     if replay and data is None:
         raise OptionError("--replay trains again and needs the data", "give --data FILE")
     certificates, findings = read(path)
     findings += check(certificates, read_key(key) if key else None)
+    if device or port:
+        findings += _compare(path, certificates, port)
     rechecks = _replay(path, certificates, data, reference) if replay and data and not findings else []
     if as_json:
         print_json(
@@ -90,6 +102,15 @@ def verify(
                 f"[green]✓[/] {len(certificates)} certificates, one chain; {_signatures(certificates, key)}"
             )
     return int(bool(findings) or any(r.status == "differs" for r in rechecks))
+
+
+def _compare(path: Path, certificates: list[Certificate], port: str | None) -> list[Finding]:
+    """Where the file and the chain in the device differ."""
+    build = open_build(path.parent)
+    with connect(build, port, reference=path.name == REFERENCE_FILE) as learner:
+        store = learner.store
+        chain = store.read("chain") if store is not None and "chain" in store.entries() else b""
+    return compare(certificates, chain)
 
 
 def _replay(path: Path, certificates: list[Certificate], data: str, reference: bool) -> list[Any]:

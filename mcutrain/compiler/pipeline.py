@@ -25,6 +25,8 @@ from mcutrain.targets import Target, find_target
 
 #: Names of the files in a build directory; the firmware's is the target's.
 MODEL_FILE, SOURCE_FOLDER, MAP_FILE = "model.onnx", "src", "firmware.map"
+#: Folder of a build for what its devices remember.
+STATE_FOLDER = "state"
 
 Progress = Callable[[str], None]
 Model = str | os.PathLike[str] | onnx.ModelProto
@@ -139,6 +141,11 @@ def _check_replaceable(out_dir: Path) -> None:
     """Refuse to overwrite anything but an earlier build."""
     if not out_dir.exists():
         return
+    if (out_dir / STATE_FOLDER).exists():
+        raise BuildError(
+            f"{out_dir} holds what a device has learned and certified (its folder {STATE_FOLDER}/)",
+            "choose another -o, or remove that folder yourself",
+        )
     if out_dir.is_dir() and ((out_dir / FILE_NAME).is_file() or not any(out_dir.iterdir())):
         return
     raise BuildError(f"{out_dir} exists and is not a build", "choose another -o, or remove it yourself")

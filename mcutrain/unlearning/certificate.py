@@ -234,6 +234,20 @@ def check(certificates: Sequence[Certificate], key: bytes | None = None) -> list
     return findings
 
 
+def compare(certificates: Sequence[Certificate], chain: bytes) -> list[Finding]:
+    """Where certificates differ from the chain that their device keeps: ``chain``, its entry of that name."""
+    records = [chain[i : i + RECORD.size] for i in range(0, len(chain), RECORD.size)]
+    findings = [
+        Finding(number, "is not the one in the device")
+        for number, (certificate, record) in enumerate(zip(certificates, records, strict=False), 1)
+        if certificate.record.pack() != record
+    ]
+    if len(certificates) != len(records):
+        reason = f"the file has {len(certificates)} certificates, the device {len(records)}"
+        findings.append(Finding(min(len(certificates), len(records)) + 1, reason))
+    return findings
+
+
 def _version() -> str:
     try:
         return metadata.version("mcutrain")

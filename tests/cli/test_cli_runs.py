@@ -71,6 +71,17 @@ def test_wrong_options(
     assert not (build / "trained.onnx").exists()
 
 
+def test_a_state_is_not_compiled_away(
+    build: Path, data: Path, dense_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiling = ["compile", str(dense_model), "--target", "native", "-o", str(build)]
+    assert main(compiling) == 0
+    assert main([*compiling, "--loss", "cross-entropy"]) == 0
+    assert main(["train", str(build), "--data", str(data), "--run", "one"]) == 0
+    assert main(compiling) == 2
+    assert "holds what a device has learned" in " ".join(capsys.readouterr().err.split())
+
+
 def test_weights_do_not_replace_a_logged_state(
     build: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +129,13 @@ def test_certificates_are_verified_and_repeated(
         assert "replay equal: 56 samples trained again" in shown
         assert "not verified without --key" in shown
     assert main(["certificate", "verify", str(path), "--replay"]) == 2
+    assert main(["certificate", "verify", str(path), "--device"]) == 0
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    assert main(["certificate", "verify", str(path)]) == 0
+    assert main(["certificate", "verify", str(path), "--device"]) == 1
+    assert "the file has 0 certificates, the device 1" in capsys.readouterr().err
+    path.write_bytes(whole)
     listed = run_json(capsys, "certificate", "show", str(path))
     assert listed[0]["text"]["method"] == "rollback"
     assert main(["certificate", "show", str(path)]) == 0

@@ -306,6 +306,30 @@ def test_no_older_state_is_left_in_the_flash(build: Build) -> None:
         assert result.certificate.text["snapshots_erased"] == [2, 3, 4]
 
 
+@pytest.mark.gvsoc
+def test_on_gvsoc_with_its_file(dense_model: Path, tmp_path: Path) -> None:
+    build = compiled(dense_model, tmp_path, "gvsoc", "mixed")
+    wanted = []
+    for executor in ("device", "reference"):
+        with opened(build, executor) as log:
+            for run in (1, 2):
+                log.record_run(f"run {run}", *samples(run, 5), **options(run))
+        with opened(build, executor) as log:
+            x, y = samples(1, 5)
+            forget(log, find_method("rollback"), Task(log.learner, (x[2:3], y[2:3]), both()))
+        with opened(build, executor) as log:
+            assert log.requests[0].status == "certified"
+            wanted.append((log.requests[0].before, log.weights_hash()))
+    assert wanted[0] == wanted[1]
+    assert wanted[0][0] != wanted[0][1]
+
+
+def both() -> tuple[np.ndarray, np.ndarray]:
+    """The samples of two short runs."""
+    x, y = zip(samples(1, 5), samples(2, 5), strict=True)
+    return np.concatenate(x), np.concatenate(y)
+
+
 @pytest.mark.qemu
 def test_on_qemu_with_its_flash(dense_model: Path, tmp_path: Path) -> None:
     build = compiled(dense_model, tmp_path, "qemu", "mixed")
