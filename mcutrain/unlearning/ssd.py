@@ -181,17 +181,21 @@ def _search(
     guard = run.evaluate("guard")
     halvings = run.count("refine") if len(alphas) > 1 else 0
     total, waiting = len(alphas) + halvings, list(alphas)
-    # the smallest threshold that forgets too little, and the largest that hurts
+    # the smallest threshold that forgets too little, and the largest that forgets but hurts
     above, below = alphas[0] / SHARES[0], 0.0
+    found = ""
     for trial in range(1, total + 1):
         if not waiting:
             break
         alpha = waiting.pop(0)
         run.restore(start)
         got = run.execute("dampen", {"dampening": [alpha, *how]}, ["selected"], changes=True)
+        found = describe(run, "forget")
+        # harm grows with forgetting: the guard set is only worth its time where there is enough of that
         enough = goal.reached(run.evaluate("forget"))
-        hurt = goal.hurt(guard, run.evaluate("guard"))
-        found = f"{describe(run, 'forget')}, {describe(run, 'guard')}"
+        hurt = enough and goal.hurt(guard, run.evaluate("guard"))
+        if enough:
+            found += f", {describe(run, 'guard')}"
         run.event(f"thresholds, λ = {how[0]:g}", trial, total, found)
         run.chosen["thresholds"] = int(run.chosen.get("thresholds") or 0) + 1
         if enough and not hurt:
