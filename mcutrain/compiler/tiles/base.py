@@ -20,8 +20,8 @@ SHARED = 16
 DMA_RATE, DMA_START, DMA_ASK = 8, 60, 22
 #: Cycles that a dot takes at the least when workers share a floating-point unit.
 FPU = 1.0
-#: Cycles of a barrier, of a call of the team.
-BARRIER, CALL = 25, 350
+#: Cycles of a barrier, of a call of the team whose instructions are not in the cache.
+BARRIER, CALL = 25, 1400
 
 
 @dataclass(frozen=True)

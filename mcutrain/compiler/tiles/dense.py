@@ -30,7 +30,7 @@ TN_BYTES = _WORKERS * _TN_PLACES * (_TN_ROWS * _TN_ALONG * 4 + 16)
 #: Cycles of a worker for a block of 4 by 4 results, its bias, a block of rows; a call with few rows, a pair
 #: of each of four products in it; a block of the gradient, a piece; to pair four elements.
 PER_BLOCK, BIAS, PER_ROWS = 44, 55, 455
-_FEW_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, _PAIRING = 1000, 10, 45, 325, 7
+_FEW_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, PAIRING = 1000, 10, 45, 325, 7
 
 
 def tn_share(columns: int, pitch: int, pairs: int, workers: int) -> tuple[float, int]:
@@ -152,7 +152,7 @@ class DenseWeightGradientFamily:
         for first in range(0, s["rows"], rows):
             here = round_up(min(rows, s["rows"] - first), 2)
             load = transfer(here * (s["depth"] + s["columns"]) * 2, 2 * workers)
-            pairing = ceil_div(here // 2, workers) * (s["depth"] + s["columns"]) / 2 * _PAIRING
+            pairing = ceil_div(here // 2, workers) * (s["depth"] + s["columns"]) / 2 * PAIRING
             share, pieces = tn_share(s["columns"], s["depth"], here // 2, workers)
             moved = 2 * s["columns"] * s["depth"] * 4
             compute += pairing + share

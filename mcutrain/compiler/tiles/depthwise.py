@@ -23,7 +23,7 @@ _TAPS = 9
 _PART = 16
 #: Cycles of a worker for a pixel of two channels: as it goes down a column, otherwise, for a bias, as weight
 #: gradient; for a column, for the rest of two channels of a tile, for a tile, both also as weight gradient.
-_DOWN_PIXEL, _PIXEL, _BIAS, _GRADIENT_PIXEL, _PER_COLUMN = 30, 44, 4, 83, 70
+_DOWN_PIXEL, _PIXEL, _BIAS, _GRADIENT_PIXEL, _PER_COLUMN = 30, 44, 4, 66, 70
 _PER_CHANNELS, _PER_TILE, _GRADIENT_PER_CHANNELS, _GRADIENT_PER_TILE = 130, 700, 635, 300
 
 

@@ -22,14 +22,14 @@ from mcutrain.compiler.tiles.base import (
     taken,
     transfer,
 )
-from mcutrain.compiler.tiles.dense import BIAS, PER_BLOCK, PER_ROWS, TN_BYTES, tn_share
+from mcutrain.compiler.tiles.dense import BIAS, PAIRING, PER_BLOCK, PER_ROWS, TN_BYTES, tn_share
 from mcutrain.ops.base import align
 
 #: Elements of a row of a window from which on other ways are taken (MCT_WINDOWS_NARROW).
 _NARROW = 16
 _WORKERS, _ROWS = 8, 4
 #: Cycles of a worker to put an element of a window in its place, a row of a window; for a tile.
-_ELEMENT, _ROW, _PER_TILE = 1.6, 8, 1900
+_ELEMENT, _ROW, _PER_TILE = 1.6, 8, 1300
 
 
 def applies(s: Shape) -> bool:
@@ -89,7 +89,7 @@ def weight_gradient(s: Shape, rows: int, workers: int) -> Tiling:
     compute, dma, total = float(BARRIER), float(loading), float(loading + CALL)
     for first in range(0, s["out_height"], rows):
         pixels = min(rows, s["out_height"] - first) * s["out_width"]
-        gathering = ceil_div(pixels, workers) * (_gathering(s) + pitch * 1.8)
+        gathering = ceil_div(pixels, workers) * (_gathering(s) + (pitch + outputs) / 4 * PAIRING)
         share, pieces = tn_share(outputs, pitch, ceil_div(pixels, 2), workers)
         bringing = transfer(pixels * outputs * 2, workers)
         moved = 2 * outputs * depth * 4
