@@ -171,29 +171,29 @@ def seconds_per_sample(subject: Subject, samples: int = 100) -> float:
 # ---- (a) each class in turn
 
 
-def classes(names: Sequence[str], again: bool, golds: int) -> None:
+def classes(name: str, options: dict[str, str], again: bool, golds: int) -> None:
     subject = dscnn()
     lines = Lines("classes", again)
-    for name in names:
-        method, variant = parse_method(name)
-        for c in range(subject.data.classes):
-            key = f"{name}|{c}|{golds}"
-            if key in lines.found:
-                continue
-            request = ask.by_class(subject.data.y_train, c)
-            with _judge(subject, subject.data, request, golds=golds, attacked=False, lira=0) as judge:
-                pace = seconds_per_sample(subject)
-                judged = judge.run(method, variant)
-                lines.add(
-                    key,
-                    **_values(judged),
-                    forget=len(request.rows),
-                    original=judge.original_figures,
-                    reference=judge.summary,
-                    retraining_seconds=pace * judge.retraining,
-                )
-                say(f"{name}, class {c}: {judged.verdict.word} ({judged.verdict.reason})")
-        _class_table(name, golds, lines, subject)
+    method, variant = parse_method(name)
+    name = ", ".join([name, *(f"{k}={v}" for k, v in options.items())])
+    for c in range(subject.data.classes):
+        key = f"{name}|{c}|{golds}"
+        if key in lines.found:
+            continue
+        request = ask.by_class(subject.data.y_train, c)
+        with _judge(subject, subject.data, request, golds=golds, attacked=False, lira=0) as judge:
+            pace = seconds_per_sample(subject)
+            judged = judge.run(method, variant, options)
+            lines.add(
+                key,
+                **_values(judged),
+                forget=len(request.rows),
+                original=judge.original_figures,
+                reference=judge.summary,
+                retraining_seconds=pace * judge.retraining,
+            )
+            say(f"{name}, class {c}: {judged.verdict.word} ({judged.verdict.reason})")
+    _class_table(name, golds, lines, subject)
 
 
 def _class_table(name: str, golds: int, lines: Lines, subject: Subject) -> None:
@@ -494,7 +494,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["classes", "methods"])
-    parser.add_argument("--method", action="append", help="classes: METHOD[:VARIANT], by default ssd")
+    parser.add_argument("--method", default="ssd", help="classes: METHOD[:VARIANT]")
+    parser.add_argument("-O", action="append", default=[], metavar="NAME=VALUE", help="classes: option of it")
     parser.add_argument("--models", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
     parser.add_argument("--requests", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--golds", type=int, default=GOLDS, help="retrained models of each request")
@@ -502,7 +503,8 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure anew what was measured")
     args = parser.parse_args()
     if args.what == "classes":
-        classes(args.method or ["ssd"], args.again, args.golds)
+        options = dict(text.split("=", 1) for text in args.O)
+        classes(args.method, options, args.again, args.golds)
     else:
         compare(args.models, args.requests, args.again, args.golds, args.lira)
 

@@ -91,7 +91,9 @@ def figures(
         float(np.mean(list(metrics.weight_distance(model.weights, gold.weights).values()))) for gold in golds
     )
     for side, name in enumerate(("cka_forget", "cka_retain")):
-        found[name] = float(np.nanmean(list(cka_by_layer(model, golds, side).values()) or [np.nan]))
+        known = [v for v in cka_by_layer(model, golds, side).values() if np.isfinite(v)]
+        if known:
+            found[name] = float(np.mean(known))
     return found
 
 

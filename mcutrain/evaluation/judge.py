@@ -87,7 +87,7 @@ class Judge:
         start: weights that training starts from, those of the build when None.
         golds: number of retrained models, at least 2.
         lira: shadow models with and without each sample; 0 leaves the attack out.
-        attacked: whether models are also relearned, exported and trained on.
+        attacked: whether models are also relearned, exported, trained on, and compared layer by layer.
         processes: how many models train at a time.
         cache: folder of trained models.
         on_step: called as models train.

@@ -143,16 +143,18 @@ def measure(
 ) -> Measured:
     """Load ``weights`` and read everything.
 
-    ``pool`` are the samples of the likelihood ratio attack; without ``attacked`` relearning, exports and
-    learning on, which take most of the time, are left out.
+    ``pool`` are the samples of the likelihood ratio attack; without ``attacked`` relearning, exports,
+    learning on and the layers, which take most of the time, are left out.
     """
     data, observer = sets.data, bench.observer
     bench.hold(weights)
     train, train_features = observer.outputs(data.x_train)
     test, test_features = observer.outputs(data.x_test)
-    forget = observer.activations(data.x_train[sets.cka_forget])
-    retain = observer.activations(data.x_train[sets.cka_retain])
-    grams = {layer: (centred_gram(forget[layer]), centred_gram(retain[layer])) for layer in forget}
+    grams = {}
+    if attacked or data.regression:
+        forget = observer.activations(data.x_train[sets.cka_forget])
+        retain = observer.activations(data.x_train[sets.cka_retain])
+        grams = {layer: (centred_gram(forget[layer]), centred_gram(retain[layer])) for layer in forget}
     classifier = bench.learner.executor.read([observer.classifier])[observer.classifier]
     pooled = observer.outputs(pool)[0] if pool is not None else None
     patched = None
