@@ -1,5 +1,4 @@
 #include "profile.h"
-#include "link.h"
 #include "mct_model.h"
 
 uint32_t *mct_profile_counts, *mct_profile_transfers;

@@ -34,7 +34,7 @@ struct mct_profile_board {
     uint8_t counts[MCT_PROFILE_MOST_COUNTS];
 };
 
-/* From the board; without it, profile.c has mct_ticks and no memory, which is no profile. */
+/* From the board. One that has none of this has no memory for a log, which the host is told. */
 extern const struct mct_profile_board mct_profile_board;
 uint32_t mct_profile_clock(void);
 

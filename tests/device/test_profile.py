@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import struct
+from pathlib import Path
 from typing import Any
 
 import handmade
@@ -16,6 +17,8 @@ from mcutrain.device.framing import Command
 from mcutrain.device.profile import run_counted
 from mcutrain.device.session import DeviceFacts, Session
 from mcutrain.errors import DeviceError, LinkError
+from mcutrain.simulators import native as native_simulator
+from mcutrain.targets import find_target
 
 NUMBERS = np.arange(1024, dtype=np.float32).reshape(32, 32)
 
@@ -152,6 +155,21 @@ def test_more_records_than_a_frame_has_room_for(link: Any) -> None:
             session.run("step", {"x": NUMBERS})
         with pytest.raises(DeviceError, match="longer than a frame"):
             session.exchange(Command.READ_PROFILE, struct.pack("<II", 0, 60))
+
+
+def test_a_board_without_counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native_board = find_target("native")
+    board, *others = native_board.sources
+    text = board.read_text()
+    before, _, rest = text.partition("/* Nanoseconds. */")
+    (tmp_path / "board.c").write_text(before + rest[rest.index("void mct_board_start") :])
+    bare = dataclasses.replace(native_board, sources=(tmp_path / "board.c", *others))
+    monkeypatch.setattr(handmade, "find_target", lambda name: bare)
+    transport = native_simulator.start(handmade.build("native", tmp_path / "firmware"))
+    with Session(transport, handmade.manifest()) as session:
+        with pytest.raises(DeviceError, match="no room to keep what kernel calls take — use a target with"):
+            run_counted(session, "step", {"x": NUMBERS})
+        np.testing.assert_array_equal(session.run("step", {"x": NUMBERS}, ["y"])["y"], NUMBERS * 2 + 1)
 
 
 def number(value: int) -> bytes:
