@@ -33,9 +33,11 @@ class Call:
     attrs: dict[str, Any] = field(default_factory=dict)
     wide: tuple[int, ...] = ()
     inplace: dict[int, int] = field(default_factory=dict)
+    dtype: str = "f2"
 
     def __str__(self) -> str:
-        return f"{self.op}-{'x'.join(map(str, self.shapes[0]))}-{'x'.join(map(str, self.shapes[1]))}"
+        first, second = ("x".join(map(str, shape)) for shape in self.shapes[:2])
+        return f"{self.op}-{self.dtype}-{first}-{second}"
 
 
 def window(stride: int = 1, pads: int = 1, **more: Any) -> dict[str, Any]:
@@ -56,6 +58,8 @@ CALLS = [
     Call("Conv2dWeightGradient", ((1, 8, 12, 4), (1, 4, 6, 8), (8, 3, 3, 4)), window(stride=2), **SUMS),
     Call("Conv2d", ((1, 9, 8, 3), (8, 3, 3, 3), (8,)), window(activation="relu"), wide=(2,)),
     Call("Conv2dWeightGradient", ((1, 9, 8, 3), (1, 9, 8, 8), (8, 3, 3, 3)), window(), **SUMS),
+    Call("Conv2d", ((1, 7, 6, 5), (8, 3, 3, 5)), window(), dtype="f4"),
+    Call("Conv2dWeightGradient", ((1, 6, 6, 4), (1, 6, 6, 8), (8, 3, 3, 4)), window(), **SUMS, dtype="f4"),
     Call("Dense", ((11, 32), (36, 32), (36,)), {"activation": "relu"}, wide=(2,)),
     Call("Dense", ((2, 64), (20, 64))),
     Call("DenseWeightGradient", ((13, 24), (13, 16), (16, 24)), **SUMS),
@@ -76,7 +80,8 @@ def run(remote: Remote, monkeypatch: pytest.MonkeyPatch, call: Call, tile: tuple
     """The transfers that a call starts, told a tile and given so much of L1; its bits are checked."""
     rng = np.random.default_rng(len(str(call)))
     inputs = [
-        rng.normal(size=shape).astype("f4" if i in call.wide else "f2") for i, shape in enumerate(call.shapes)
+        rng.normal(size=shape).astype("f4" if i in call.wide else call.dtype)
+        for i, shape in enumerate(call.shapes)
     ]
     remote.l1 = l1
     monkeypatch.setattr(kernel_harness, "run_kernel", remote.run)
@@ -88,7 +93,7 @@ def run(remote: Remote, monkeypatch: pytest.MonkeyPatch, call: Call, tile: tuple
 
 def tilings(call: Call) -> list[tiles.Tiling]:
     """Three tiles to force: the least, an odd one, the compiler's favourite."""
-    inputs = [np.zeros(shape, "f4" if i in call.wide else "f2") for i, shape in enumerate(call.shapes)]
+    inputs = [np.zeros(shape, "f4" if i in call.wide else call.dtype) for i, shape in enumerate(call.shapes)]
     node, tensors, outputs = kernel_harness._node(call.op, inputs, call.attrs, call.inplace)
     kernel = op_for(call.op).kernel(node, tensors, outputs)
     assert kernel is not None

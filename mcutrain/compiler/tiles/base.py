@@ -109,9 +109,13 @@ def sharing(workers: int) -> float:
     return min(2.0, max(1.0, workers / 4))
 
 
-def products(workers: int, dots: int = 16, loads: int = 8) -> float:
-    """Cycles of a worker for a pair of each of 16 dot products: all instructions, or its share of the FPU."""
-    return max(loads + dots, sharing(workers) * dots * FPU)
+def products(workers: int, item: int = 2) -> float:
+    """Cycles of a worker for a pair of each of 16 dot products: all instructions, or its share of the FPU.
+
+    ``item`` is the bytes of an element; in binary32 a pair takes two products.
+    """
+    each = item // 2
+    return each * max(16 + 8, sharing(workers) * 16 * FPU)
 
 
 def kib(nbytes: int) -> str:

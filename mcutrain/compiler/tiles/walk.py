@@ -24,10 +24,8 @@ from mcutrain.compiler.tiles.base import (
 _WALK, _PHASE, _RUN, _SKIP = 256, 48, 20, 8
 #: Elements the planner leaves for rounding.
 _SPARE = 64
-#: Cycles of a worker for a pair of each of 16 dot products (binary16 and binary32); a run, a block of 4 by 4
-#: results, an item, a phase, a step, a row of x that is asked for; for one result outside such blocks, a pair
-#: and a run; to copy a pair.
-_DOTS, _DOTS_F32 = 16, 44
+#: Cycles of a worker, beside those for products, for a run, a block of 4 by 4 results, an item, a phase, a
+#: step, a row of x that is asked for; for one result outside such blocks, a pair and a run; to copy a pair.
 _PER_RUN, _PER_BLOCK, _PER_ITEM, _PER_PHASE, _PER_STEP, _PER_ROW = 12, 103, 10, 560, 1600, 140
 _EDGE_PAIR, _EDGE, _COPY = 12, 60, 5
 
@@ -245,9 +243,7 @@ def _share(shape: Shape, phase: _Phase, copied: bool, rows: int, count: int, wor
         fast, slow = 0, min(4 * group, count) * across
     else:
         fast, slow = min(group, count // 4), (count % 4) * across * (1 if group == fours else 0)
-    dots = _DOTS if shape.item == 2 else _DOTS_F32
-    pair = products(workers, dots)
-    block = pairs * pair + runs * _PER_RUN + _PER_BLOCK
+    block = pairs * products(workers, shape.item) + runs * _PER_RUN + _PER_BLOCK
     copying = across * pairs * _COPY if copied else 0
     return (
         items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + copying + _PER_ITEM) + _PER_PHASE

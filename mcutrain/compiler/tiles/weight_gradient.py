@@ -24,9 +24,8 @@ from mcutrain.compiler.tiles.base import (
 
 #: Bytes at most of struct turn and the copy of the arguments; exactly of a run and a start.
 _TURN, _RUN, _START = 256, 12, 12
-#: Cycles of a worker for a pair of each of 16 dot products, a run, a block of 4 by 4 sums, a walk along them,
-#: a step; to turn four elements, or one of a window, and a row of a line.
-_DOTS, _DOTS_F32 = 16, 44
+#: Cycles of a worker, beside those for products, for a run, a block of 4 by 4 sums, a walk along them, a
+#: step; to turn four elements, or one of a window, and a row of a line.
 _PER_RUN, _PER_BLOCK, _PER_WALK, _PER_STEP = 14, 40, 20, 450
 _TURN_FOUR, _TURN_ONE, _TURN_ROW = 24, 6, 30
 
@@ -131,8 +130,7 @@ def _products(s: Shape, lines: _Lines, rows: int, outputs: int, workers: int) ->
     """Cycles for a tile's products with ``outputs`` output channels."""
     tap_blocks = lines.set_lines // 4
     items = ceil_div(outputs // 4 * lines.taps * tap_blocks, workers)
-    dots = _DOTS if s.item == 2 else _DOTS_F32
-    pair = products(workers, dots)
+    pair = products(workers, s.item)
     each = rows * (s["out_width"] // 2 * pair + _PER_RUN) + _PER_BLOCK
     return items * each + ceil_div(items, tap_blocks) * _PER_WALK
 
