@@ -97,6 +97,8 @@ class LogStore:
         self.store = store
         self.manifest = learner.manifest
         self._copy = copy
+        self._indexed: list[int] = []
+        self._seen: dict[bytes, list[int]] = {}
         self._read()
         self._compare()
 
@@ -108,11 +110,22 @@ class LogStore:
 
     def runs_with(self, sample: bytes) -> list[RunRecord]:
         """The runs whose training saw a sample, forgotten since or not."""
-        return [run for run in self.runs if run.trained and sample in run.hashes]
+        return [self.runs[number - 1] for number in self._where().get(sample, ())]
 
     def contains(self, sample: bytes) -> bool:
         """Whether a sample was ever trained."""
-        return any(sample in run.hashes for run in self.runs if run.trained)
+        return sample in self._where()
+
+    def _where(self) -> dict[bytes, list[int]]:
+        """Numbers of the runs that saw each sample."""
+        trained = [run.number for run in self.runs if run.trained]
+        if trained != self._indexed:
+            self._seen = {}
+            for number in trained:
+                for sample in dict.fromkeys(self.runs[number - 1].hashes):
+                    self._seen.setdefault(sample, []).append(number)
+            self._indexed = trained
+        return self._seen
 
     def left_out(self, sample: bytes, run: int) -> bool:
         """Whether a sample has been forgotten out of a run."""

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
@@ -38,6 +39,8 @@ def test_every_command_line_exists() -> None:
     for line in lines:
         verb, *arguments = shlex.split(line)
         command = cli.commands[verb]
+        if isinstance(command, click.Group):
+            command = command.commands[arguments.pop(0)]
         known = {name for parameter in command.params for name in parameter.opts}
         used = {argument for argument in arguments if argument.startswith("-")}
         assert used <= known, line

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mcutrain.cli.console import errors
+from mcutrain.cli.console import errors, size
 from mcutrain.errors import OptionError
 
 if TYPE_CHECKING:
@@ -122,6 +122,18 @@ class Logged:
             resume=self.resume,
             allow_forgotten=self.allow_forgotten,
             **options,
+        )
+
+    def summary(self) -> str:
+        """What the device's log holds now."""
+        assert self._log is not None
+        log = self._log
+        snapshots = log.snapshots()
+        taken = size(len(snapshots) * log.snapshot_size())
+        return (
+            f"run '{self.name}' is number {log.runs[-1].number} of the device's log; "
+            f"weights {log.runs[-1].weights[:16]}…; "
+            f"snapshots before runs {', '.join(map(str, snapshots))} ({taken})"
         )
 
     def explain(self) -> None:

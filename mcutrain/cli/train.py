@@ -155,6 +155,7 @@ def command(
             else:
                 errors().print("no epoch ended: the weights are those before training, no file is written")
             raise
+        logged_as = logged.summary() if logged else ""
         if run.kept is not None and run.kept_epoch != epochs and not logged:
             learner.load(run.kept)
     opened.save_onnx(out, run.kept or {})
@@ -162,6 +163,8 @@ def command(
         print_json(run.as_json(out))
     else:
         run.print_summary(out)
+        if logged:
+            output().print(logged_as, markup=False)
 
 
 def _score(learner: Learner, held_out: Any, bar: Progress) -> Evaluation:
