@@ -150,7 +150,7 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
     MCT_ROW(op, ra, t3, t4, t5)
 
 #define MCT_RUN_FUNCTION(name, argument, code)                                                               \
-    static __attribute__((naked, noinline, unused)) void name(                                               \
+    static __attribute__((naked, noinline, unused, aligned(16))) void name(                                               \
         __attribute__((unused)) struct argument *k) {                                                        \
         __asm__(code);                                                                                       \
     }

@@ -55,7 +55,7 @@ MCT_INLINE bool mct_transpose_plan(struct mct_transpose *k, uint32_t room, uint3
     if (widest < 2 || k->middle * k->tall * widest * k->size > UINT16_MAX)
         return false;
     uint32_t least = UINT32_MAX, across = mct_ceil_div(k->columns, widest);
-    for (uint32_t more = 0; more < 4; more++) {
+    for (uint32_t more = 0; more < 8; more++) {
         const uint32_t wide = (mct_ceil_div(k->columns, across + more) + 1) / 2 * 2;
         const uint32_t tiles = k->groups * mct_ceil_div(k->rows, k->tall) * mct_ceil_div(k->columns, wide);
         const uint32_t time = mct_ceil_div(tiles, workers) * (wide + 2);

@@ -314,25 +314,22 @@ MCT_INLINE void mct_walk_run(const struct mct_walk *k, const struct mct_walk_pha
         mct_run_plain(run);
 }
 
-/* Four pixels and all outputs at a time, `count` times from block `block` of the row at x and y on; few
- * instructions, for the sake of the cache. */
-static __attribute__((noinline)) void mct_walk_quads(const struct mct_walk *k,
-                                                     const struct mct_walk_phase *phase,
-                                                     struct mct_run_blocks *run, const mct_elem *x,
-                                                     mct_elem *y, const mct_elem *w, uint32_t from,
-                                                     uint32_t block, uint32_t count) {
+/* Four pixels at a time, `count` times from block `block` of the row at x and y on, and run->blocks blocks of
+ * outputs from `run->bias`, y and w on; few instructions, for the sake of the cache. */
+static __attribute__((noinline)) void
+mct_walk_quads(const struct mct_walk *k, const struct mct_walk_phase *phase, struct mct_run_blocks *run,
+               const mct_elem *x, mct_elem *y, const mct_elem *w, uint32_t block, uint32_t count) {
     const uint32_t x_row = k->row_step * k->wide * k->channels;
     const uint32_t y_row = k->out_row_step * k->out_width * k->out_channels;
     const uint32_t x_stride = k->x_stride, y_stride = k->y_stride, rest = phase->columns - 4;
-    const uint32_t blocks = mct_min(k->chunk, k->out_channels - from) / 4;
-    x += phase->x;
-    w += phase->w;
+    const uint32_t blocks = run->blocks;
+    const float *bias = run->bias;
     for (uint32_t column = 4 * block; count; count--) {
         const uint32_t at = mct_min(column, rest);
         run->a = x + at * x_stride;
         run->b = w;
         run->y = y + at * y_stride;
-        run->bias = k->finish.bias + from;
+        run->bias = bias;
         run->blocks = blocks;
         mct_walk_run(k, phase, run);
         column += 4;
@@ -359,13 +356,14 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
         return;
     }
     mct_elem *copied = k->copied + worker * 4 * k->pitch;
-    /* an item is `group` blocks of four outputs: all, unless there are few pixels */
-    uint32_t parts = mct_ceil_div(count, 4), group = parts, item, last;
-    while (group > 1 && rows * blocks * mct_ceil_div(parts, group) < 4 * workers)
+    /* an item is `group` blocks of four outputs: all, unless that leaves workers without work */
+    uint32_t parts = mct_ceil_div(count, 4), group = parts, quads = rows * blocks, groups = 1, item, last;
+    while (group > 1 && mct_ceil_div(quads * groups, workers) * workers * 8 > quads * groups * 9) {
         group = mct_ceil_div(group, 2);
-    uint32_t groups = mct_ceil_div(parts, group);
-    mct_split(rows * blocks * groups, worker, workers, &item, &last);
-    uint32_t part = item % groups, block = item / groups % blocks, row = item / groups / blocks;
+        groups = mct_ceil_div(parts, group);
+    }
+    mct_split(quads * groups, worker, workers, &item, &last);
+    uint32_t part = item / quads, block = item % quads % blocks, row = item % quads / blocks;
     struct mct_run_blocks run = {
         .a_step = (int32_t)((k->copied ? k->pitch : k->x_stride) * sizeof(mct_elem)),
         .b_step = (int32_t)(k->pitch * sizeof(mct_elem)),
@@ -380,19 +378,28 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
     run.b_back = mct_run_back(run.b_step);
     const uint32_t x_row = k->row_step * k->wide * k->channels;
     const uint32_t y_row = k->out_row_step * k->out_width * k->out_channels;
-    const mct_elem *x = k->xs[s->x] + row * x_row;
-    mct_elem *y = k->ys[s->x] + phase->row * k->out_width * k->out_channels + row * y_row +
-                  phase->column * k->out_channels + from;
+    const mct_elem *x0 = k->xs[s->x], *x = x0 + row * x_row;
+    mct_elem *y0 = k->ys[s->x] + (phase->row * k->out_width + phase->column) * k->out_channels + from;
+    mct_elem *y = y0 + row * y_row;
     const mct_elem *w = k->ws[s->w];
-    if (across == 4 && groups == 1 && count % 4 == 0 && !k->copied && k->finish.activation != MCT_CLIP) {
-        mct_walk_quads(k, phase, &run, x, y, w, from, block, last - item);
-        return;
-    }
-    for (; item < last; item++) {
+    const bool whole = across == 4 && count % 4 == 0 && !k->copied && k->finish.activation != MCT_CLIP;
+    while (item < last) {
         const uint32_t column = mct_min(block * across, phase->columns - across);
         const mct_elem *a = x + column * k->x_stride;
         mct_elem *to = y + column * k->y_stride;
         uint32_t c = part * group * 4, end = mct_min(c + group * 4, count);
+        run.bias = k->finish.bias + from + c;
+        run.blocks = (end - c) / 4;
+        if (whole) {
+            const uint32_t some = mct_min(last, (part + 1) * quads) - item;
+            mct_walk_quads(k, phase, &run, x + phase->x, y + c, w + c * k->pitch + phase->w, block, some);
+            item += some;
+            part++;
+            block = 0;
+            x = x0;
+            y = y0;
+            continue;
+        }
         if (k->copied) {
             mct_walk_copy(k, phase, copied, a, across);
             a = copied;
@@ -401,20 +408,21 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
             run.a = a + phase->x;
             run.b = w + c * k->pitch + phase->w;
             run.y = to + c;
-            run.bias = k->finish.bias + from + c;
-            run.blocks = (end - c) / 4;
             c += 4 * run.blocks;
             if (run.blocks)
                 mct_walk_run(k, phase, &run);
         }
         if (c < end)
             mct_walk_edge(k, phase, a, w + c * k->pitch, to + c, from + c, end - c, across);
-        if (++part == groups) {
-            part = 0;
-            if (++block == blocks) {
-                block = 0;
-                x += x_row;
-                y += y_row;
+        item++;
+        if (++block == blocks) {
+            block = 0;
+            x += x_row;
+            y += y_row;
+            if (item % quads == 0) {
+                part++;
+                x = x0;
+                y = y0;
             }
         }
     }
