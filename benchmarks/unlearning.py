@@ -171,9 +171,8 @@ def seconds_per_sample(subject: Subject, samples: int = 100) -> float:
 # ---- (a) each class in turn
 
 
-def classes(name: str, options: dict[str, str], again: bool, golds: int) -> None:
+def classes(name: str, options: dict[str, str], lines: Lines, golds: int) -> None:
     subject = dscnn()
-    lines = Lines("classes", again)
     method, variant = parse_method(name)
     name = ", ".join([name, *(f"{k}={v}" for k, v in options.items())])
     for c in range(subject.data.classes):
@@ -193,10 +192,15 @@ def classes(name: str, options: dict[str, str], again: bool, golds: int) -> None
                 retraining_seconds=pace * judge.retraining,
             )
             say(f"{name}, class {c}: {judged.verdict.word} ({judged.verdict.reason})")
-    _class_table(name, golds, lines, subject)
 
 
-def _class_table(name: str, golds: int, lines: Lines, subject: Subject) -> None:
+def class_tables(lines: Lines) -> None:
+    """A table for each method and number of retrained models that was measured."""
+    for name, golds in dict.fromkeys((key.split("|")[0], key.split("|")[2]) for key in lines.found):
+        _class_table(name, golds, lines)
+
+
+def _class_table(name: str, golds: str, lines: Lines) -> None:
     header = [
         "class",
         "samples",
@@ -210,13 +214,14 @@ def _class_table(name: str, golds: int, lines: Lines, subject: Subject) -> None:
         "probe, after",
         "retrained",
         "fewer samples",
+        "with I_o stored",
         "faster",
         "what decides",
     ]
     rows, reached = [], 0
-    for c in range(subject.data.classes):
-        value = lines.found.get(f"{name}|{c}|{golds}")
-        if value is None:
+    for key, value in lines.found.items():
+        method, c, models = key.split("|")
+        if (method, models) != (name, golds):
             continue
         f, o, g = value["figures"], value["original"], value["reference"]
         missed = _missed(f, g)
@@ -235,12 +240,19 @@ def _class_table(name: str, golds: int, lines: Lines, subject: Subject) -> None:
                 _percent(f["probe_recall"]),
                 _percent(g["probe_recall"][0]),
                 f"{value['cost']['cheaper']:.1f} ×",
+                f"{_cheaper_stored(value):.1f} ×",
                 f"{value['retraining_seconds'] / max(value['cost']['seconds'], 1e-9):.1f} ×",
                 missed or "reached",
             ]
         )
     print(f"\n{name}: {reached} of {len(rows)} classes reached\n")
     table(header, rows)
+
+
+def _cheaper_stored(value: dict[str, Any]) -> float:
+    """The same where the importance over all data was stored when the network learned."""
+    cost = value["cost"]
+    return float(3 * cost["retraining"] / (3 * value["forget"] + cost["inference"]))
 
 
 def _missed(f: dict[str, Any], g: dict[str, Any]) -> str:
@@ -317,6 +329,9 @@ class Entry:
         chosen: dict[str, Any] = {}
         if "target" in known and request.kind == "poison":
             chosen["target"] = 1 / subject.data.classes
+        if self.method.name == "gradient":
+            # without momentum a step of the same rate is shorter by this factor
+            chosen["lr"] = s.phases[0].lr / (1 - s.momentum)
         if self.method.name in ("sparse-finetune", "distill"):
             chosen |= {"lr": s.phases[0].lr, "batch": s.batch, "momentum": s.momentum}
             if "proxy_lr" in known:
@@ -343,9 +358,8 @@ def every_method() -> list[Entry]:
 
 
 def compare(
-    names: Sequence[str], scenarios: Sequence[str], again: bool, golds: int, lira: int | None
+    names: Sequence[str], scenarios: Sequence[str], lines: Lines, golds: int, lira: int | None
 ) -> None:
-    lines = Lines("methods", again)
     for name in names:
         subject = SUBJECTS[name]()
         for scenario in scenarios:
@@ -378,9 +392,6 @@ def compare(
                         continue
                     lines.add(key, **_values(judged))
                     say(f"{key}: {judged.verdict.word} ({judged.verdict.reason})")
-    for name in names:
-        for scenario in scenarios:
-            _method_table(f"{name}|{scenario}", lines)
 
 
 #: Columns of the comparison: name and title; percent unless said otherwise.
@@ -501,12 +512,20 @@ def main() -> None:
     parser.add_argument("--golds", type=int, default=GOLDS, help="retrained models of each request")
     parser.add_argument("--lira", type=int, help="shadow models a side, by default as each model says")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured")
+    parser.add_argument("--show", action="store_true", help="only print what was measured")
     args = parser.parse_args()
+    lines = Lines(args.what, args.again)
     if args.what == "classes":
         options = dict(text.split("=", 1) for text in args.O)
-        classes(args.method, options, args.again, args.golds)
+        if not args.show:
+            classes(args.method, options, lines, args.golds)
+        class_tables(lines)
     else:
-        compare(args.models, args.requests, args.again, args.golds, args.lira)
+        if not args.show:
+            compare(args.models, args.requests, lines, args.golds, args.lira)
+        for name in args.models:
+            for scenario in args.requests:
+                _method_table(f"{name}|{scenario}", lines)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def verdict(passed: Sequence[Gate], honesty: str, *, bit_equal: bool | None = No
         if gate.name in behaviour:
             return Verdict("failed", gate.name, f"{gate.title}: {_number(gate)}")
     for gate in missed:
-        return Verdict("suppression", gate.name, f"{gate.title}: {gate.note or _number(gate)}")
+        return Verdict("suppression", gate.name, f"{gate.title}: {_number(gate)}")
     proof = (
         ""
         if honesty != "exact"
@@ -176,6 +176,8 @@ def verdict(passed: Sequence[Gate], honesty: str, *, bit_equal: bool | None = No
 
 
 def _number(gate: Gate) -> str:
+    if not isfinite(gate.measured):
+        return gate.note
     if gate.name == "lira":
         return f"{gate.measured:.3f}, at most {gate.limit:.2f}"
     return f"{gate.measured:.1f} points from retrained, at most {gate.limit:g}"

@@ -62,7 +62,9 @@ def test_the_worst_membership_attack_counts(attack: str) -> None:
     gate = next(g for g in found if g.name == "membership")
     assert gate.measured == pytest.approx(6.0)
     assert gate.passed is False
-    assert verdict(found, "removal").word == "suppression"
+    decision = verdict(found, "removal")
+    assert decision.word == "suppression"
+    assert "6.0 points" in decision.reason
 
 
 def test_behaviour_decides_before_knowledge() -> None:
@@ -72,7 +74,9 @@ def test_behaviour_decides_before_knowledge() -> None:
 def test_what_was_not_measured_is_not_removed() -> None:
     assert decided(lira=float("nan")) == ("suppression", "lira")
     values = {k: v for k, v in GOOD.items() if k != "lira"}
-    assert verdict(gates(values, GOLDS), "removal").gate == "lira"
+    decision = verdict(gates(values, GOLDS), "removal")
+    assert decision.gate == "lira"
+    assert "not measured" in decision.reason
 
 
 def test_a_floor_above_the_limit_is_said() -> None:
