@@ -12,6 +12,8 @@ static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t worker
     struct mct_l1 l1 = mct_l1_all();
     uint32_t row = d->kernel_w * d->channels;
     bool together = d->dilation_w == 1; /* a row of the window is one run */
+    /* of x, only the pixels that are met come to L1 */
+    bool sparse = d->kernel_h * d->kernel_w == 1 && d->pad_top + d->pad_left == 0;
     uint32_t runs = together ? d->kernel_h : d->kernel_h * d->kernel_w;
     if (d->groups != 1 || d->out_width < 4)
         return NULL;
@@ -37,15 +39,18 @@ static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t worker
         .y = d->y,
         .finish = {bias, d->activation, d->lo, d->hi},
         .batch = d->batch,
-        .height = d->height,
-        .width = d->width,
+        .height = sparse ? d->out_height : d->height,
+        .width = sparse ? d->out_width : d->width,
         .channels = d->channels,
+        .x_sample = d->height * d->width * d->channels,
+        .x_line = (sparse ? d->stride_h : 1) * d->width * d->channels,
+        .x_pixel = (sparse ? d->stride_w : 1) * d->channels,
         .out_height = d->out_height,
         .out_width = d->out_width,
         .out_channels = d->out_channels,
         .depth = d->kernel_h * row,
-        .row_step = d->stride_h,
-        .column_step = d->stride_w,
+        .row_step = sparse ? 1 : d->stride_h,
+        .column_step = sparse ? 1 : d->stride_w,
         .out_row_step = 1,
         .out_column_step = 1,
         .phases = 1,

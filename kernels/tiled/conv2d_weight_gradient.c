@@ -27,7 +27,8 @@ struct turn {
     const struct mct_conv2d_weight_gradient *d;
     bool whole_windows; /* a line for each element of the window */
     uint32_t tiles, tile_rows;
-    uint32_t in_rows; /* rows of x that a tile of output rows meets */
+    uint32_t x_sample, x_line_in, x_pixel; /* in memory, from one sample, row and column of x to the next */
+    uint32_t in_rows;                      /* rows of x that a tile of output rows meets */
     /* lines of x: sets * set_lines, each of line_rows rows of `wide` columns */
     uint32_t sets, set_lines, line_rows, wide, x_line, dy_line;
     uint32_t taps, tap_blocks; /* kernel offsets; blocks of four lines that one has */
@@ -126,7 +127,19 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d, uint32_t wo
     if (!k || !copy || d->groups != 1 || d->out_width % 2)
         return NULL;
     *copy = *d;
-    *k = (struct turn){.d = copy};
+    *k = (struct turn){.d = copy,
+                       .x_sample = d->height * d->width * d->channels,
+                       .x_line_in = d->width * d->channels,
+                       .x_pixel = d->channels};
+    if (d->kernel_h * d->kernel_w == 1 && d->pad_top + d->pad_left == 0) {
+        /* of x, only the pixels that are met come to L1 */
+        k->x_line_in *= d->stride_h;
+        k->x_pixel *= d->stride_w;
+        copy->height = d->out_height;
+        copy->width = d->out_width;
+        copy->stride_h = copy->stride_w = 1;
+    }
+    d = copy;
     k->depth = d->kernel_h * d->kernel_w * d->channels;
     k->whole_windows = d->channels % 4 != 0;
     if (k->whole_windows) {
@@ -189,9 +202,14 @@ static void load(const struct turn *k, const struct step *s) {
     uint32_t pitch = d->width * d->channels, out_pitch = d->out_width * d->out_channels, first, last;
     int32_t top;
     clip(k, s, &top, &first, &last);
-    if (first < last)
-        mct_l1_in(k->x_raw, (const mct_elem *)d->x + (s->sample * d->height + first) * pitch,
-                  (last - first) * pitch * sizeof(mct_elem));
+    const mct_elem *x = (const mct_elem *)d->x + s->sample * k->x_sample + first * k->x_line_in;
+    last = first < last ? last : first;
+    if (k->x_line_in == pitch)
+        mct_l1_in(k->x_raw, x, (last - first) * pitch * sizeof(mct_elem));
+    else
+        for (uint32_t row = first; row < last; row++, x += k->x_line_in)
+            mct_dma_in_rows(k->x_raw + (row - first) * pitch, x, d->width, d->channels * sizeof(mct_elem),
+                            k->x_pixel * sizeof(mct_elem));
     mct_l1_in(k->dy_raw,
               (const mct_elem *)d->dy + (s->sample * d->out_height + s->tile * k->tile_rows) * out_pitch,
               rows_of(k, s) * out_pitch * sizeof(mct_elem));

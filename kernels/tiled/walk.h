@@ -46,6 +46,7 @@ struct mct_walk {
     mct_elem *y;
     struct mct_finish finish;
     uint32_t batch, height, width, channels;
+    uint32_t x_sample, x_line, x_pixel; /* in memory, from one sample, row and column of x to the next */
     uint32_t out_height, out_width, out_channels, depth; /* depth: elements in a row of weights */
     uint32_t pitch;                                      /* from one row of weights to the next in L1 */
     uint32_t row_step, column_step;                      /* in x, from one pixel of a phase to the next */
@@ -60,6 +61,7 @@ struct mct_walk {
     uint32_t x_tile, y_tile;     /* elements */
     uint32_t x_stride, y_stride; /* from one pixel to the next, elements */
     mct_elem *xs[2], *ys[2], *ws[2];
+    bool clip;        /* bounds that are elements may come after rounding */
     mct_elem *copied; /* 4 * pitch elements for each worker where runs cut pairs, else null */
 };
 
@@ -92,6 +94,19 @@ static int32_t *mct_walk_skips(const struct mct_walk *k, struct mct_walk_phase *
     }
     *skips++ = 0;
     return skips;
+}
+
+/* +0, not -0 */
+static bool mct_is_zero(float v) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &v, sizeof bits);
+    return bits == 0;
+}
+
+/* Whether to round first and then to clip has the same bits. The lower bound 0 is that of ReLU. */
+static bool mct_walk_can_clip(const struct mct_finish *finish) {
+    return finish->activation == MCT_CLIP && mct_widen(mct_narrow(finish->lo)) == finish->lo &&
+           mct_widen(mct_narrow(finish->hi)) == finish->hi && !(finish->hi == 0.0f);
 }
 
 /* Where runs lie in the tile, and how much of everything fits L1. False: not even the smallest tile. */
@@ -135,6 +150,7 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
         return false;
     for (uint32_t p = 0; p < k->phases; p++)
         skips = mct_walk_skips(k, k->phase + p, skips);
+    k->clip = mct_walk_can_clip(&k->finish);
     k->x_stride = k->column_step * k->channels;
     k->y_stride = k->out_column_step * k->out_channels;
     uint32_t x_row = k->wide * k->channels * k->row_step;
@@ -238,12 +254,15 @@ static void mct_walk_load(const struct mct_walk *k, const struct mct_step *s, bo
     uint32_t skip = k->left < 0 ? (uint32_t)-k->left : 0; /* columns of zeros in the tile */
     uint32_t ahead = k->left > 0 ? (uint32_t)k->left : 0; /* columns of x before the tile */
     uint32_t wide = mct_min(k->wide - skip, k->width - ahead) * k->channels;
-    const mct_elem *x = k->x + s->sample * k->height * k->width * k->channels + ahead * k->channels;
+    const mct_elem *x = k->x + s->sample * k->x_sample + ahead * k->x_pixel;
     mct_elem *to = k->xs[s->x] + skip * k->channels;
     int32_t row = (int32_t)(super * k->row_step) + k->top;
     for (uint32_t r = 0; r < rows; r++, row++, to += pitch)
-        if (row >= 0 && row < (int32_t)k->height)
-            mct_dma_in(to, x + (uint32_t)row * k->width * k->channels, wide * sizeof(mct_elem));
+        if (row >= 0 && row < (int32_t)k->height && k->x_pixel != k->channels)
+            mct_dma_in_rows(to, x + (uint32_t)row * k->x_line, wide / k->channels,
+                            k->channels * sizeof(mct_elem), k->x_pixel * sizeof(mct_elem));
+        else if (row >= 0 && row < (int32_t)k->height)
+            mct_dma_in(to, x + (uint32_t)row * k->x_line, wide * sizeof(mct_elem));
         else
             memset(to, 0, wide * sizeof(mct_elem));
 }
@@ -304,14 +323,24 @@ static void mct_walk_zeros(const struct mct_walk *k, const struct mct_walk_phase
     }
 }
 
+static __attribute__((noinline)) void mct_walk_clip(const struct mct_walk *k, mct_elem *y, uint32_t count) {
+    for (uint32_t r = 0; r < 4; r++, y += k->y_stride)
+        for (uint32_t i = 0; i < count; i++)
+            y[i] = mct_narrow(mct_activate(mct_widen(y[i]), MCT_CLIP, k->finish.lo, k->finish.hi));
+}
+
 MCT_INLINE void mct_walk_run(const struct mct_walk *k, const struct mct_walk_phase *phase,
                              struct mct_run_blocks *run) {
+    mct_elem *y = run->y;
+    const uint32_t count = 4 * run->blocks;
     if (k->finish.bias)
         mct_run_blocks(run);
     else if (phase->apart)
         mct_run_apart(run);
     else
         mct_run_plain(run);
+    if (k->clip)
+        mct_walk_clip(k, y, count);
 }
 
 /* Four pixels at a time, `count` times from block `block` of the row at x and y on, and run->blocks blocks of
@@ -371,7 +400,8 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
         .pairs = phase->pairs,
         .skips = phase->skips,
         .runs = phase->runs,
-        .relu = k->finish.activation == MCT_RELU ? 0 : MCT_RUN_NO_RELU,
+        .relu =
+            k->finish.activation == MCT_RELU || (k->clip && mct_is_zero(k->finish.lo)) ? 0 : MCT_RUN_NO_RELU,
         .b_next = (int32_t)(4 * k->pitch * sizeof(mct_elem)),
     };
     run.a_back = mct_run_back(run.a_step);
@@ -382,7 +412,8 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
     mct_elem *y0 = k->ys[s->x] + (phase->row * k->out_width + phase->column) * k->out_channels + from;
     mct_elem *y = y0 + row * y_row;
     const mct_elem *w = k->ws[s->w];
-    const bool whole = across == 4 && count % 4 == 0 && !k->copied && k->finish.activation != MCT_CLIP;
+    const bool fours = across == 4 && (k->clip || k->finish.activation != MCT_CLIP);
+    const bool whole = fours && count % 4 == 0 && !k->copied;
     while (item < last) {
         const uint32_t column = mct_min(block * across, phase->columns - across);
         const mct_elem *a = x + column * k->x_stride;
@@ -404,7 +435,7 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
             mct_walk_copy(k, phase, copied, a, across);
             a = copied;
         }
-        if (across == 4 && k->finish.activation != MCT_CLIP) {
+        if (fours) {
             run.a = a + phase->x;
             run.b = w + c * k->pitch + phase->w;
             run.y = to + c;

@@ -178,3 +178,20 @@ def test_importance_streams_through_l1(cluster: Cluster, count: int, workers: in
     settings, counts = np.float32([1, 0.5, 1]), np.arange(8, dtype=np.int32)
     check_kernel("Dampen", [w, acc, code, settings, counts], inplace={0: 0, 1: 4}, workers=(workers,))
     assert (cluster.transfers > 0) == (count >= 256)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("lo", "hi"), [(0.0, 6.0), (-0.0, 1.0), (-0.3, 0.7), (0.25, 0.5), (-2.0, 0.0)], ids=str
+)
+def test_clipped_convolution(cluster: Cluster, lo: float, hi: float, dtype: str) -> None:
+    """Bounds that are numbers of the element type and others; sums that round to zero from both sides."""
+    rng = np.random.default_rng(1)
+    x, w = normal(rng, 1, 6, 9, 8, dtype=dtype), normal(rng, 12, 3, 3, 8, dtype=dtype)
+    x[:, :2] *= np.dtype(dtype).type(1e-4)
+    w[:6] *= np.dtype(dtype).type(1e-3)
+    attrs = {**Case().attrs, "activation": "clip", "lo": lo, "hi": hi}
+    for bias in (normal(rng, 12), None):
+        (y,) = check_kernel("Conv2d", [x, w, bias], attrs, workers=(8, 3))
+    assert cluster.transfers > 0
+    assert len(np.unique(y)) > 2
