@@ -6,7 +6,7 @@ MCT_ANY_SHAPE(dense)
 #include "../dense.c"
 #include "tiled/product_nt.h"
 
-enum { WORKERS = 8, ROWS = MCT_NT_ROWS, CHUNK_DEPTH = 256 };
+enum { WORKERS = 8, ROWS = MCT_NT_ROWS, CHUNK_DEPTH = 128 };
 
 static uint32_t rounded(uint32_t bytes) {
     return (bytes + 15) / 16 * 16;
@@ -24,30 +24,31 @@ static struct turns take_turns(struct mct_l1 *room, uint32_t bytes) {
     return turns;
 }
 
+/* One product of the batch: in L1, as each loop needs these numbers, and loads from memory take long. */
 struct product {
-    const struct mct_dense *d;
     const mct_elem *x, *w;
     mct_elem *y;
+    uint32_t rows, columns, depth;
+    struct mct_finish finish;
 };
 
 static void bring_rows(const struct product *p, mct_elem *to, uint32_t block) {
-    const uint32_t row = block * ROWS, depth = p->d->depth;
-    mct_l1_in(to, p->x + row * depth, mct_min(ROWS, p->d->rows - row) * depth * sizeof(mct_elem));
+    const uint32_t row = block * ROWS, depth = p->depth;
+    mct_l1_in(to, p->x + row * depth, mct_min(ROWS, p->rows - row) * depth * sizeof(mct_elem));
 }
 
 static void send_rows(const struct product *p, const mct_elem *from, uint32_t block, uint32_t column,
                       uint32_t columns) {
     const uint32_t row = block * ROWS;
-    mct_dma_out_rows(p->y + row * p->d->columns + column, from, mct_min(ROWS, p->d->rows - row),
-                     columns * sizeof(mct_elem), p->d->columns * sizeof(mct_elem));
+    mct_dma_out_rows(p->y + row * p->columns + column, from, mct_min(ROWS, p->rows - row),
+                     columns * sizeof(mct_elem), p->columns * sizeof(mct_elem));
 }
 
 /* The columns from `column` on, so many as are tiled: they and their bias are in L1 for all, and rows go
  * through it in fours, each worker's on their own. */
 static void many_rows(const struct product *p, uint32_t column, uint32_t columns, uint32_t worker,
                       uint32_t workers) {
-    const struct mct_dense *d = p->d;
-    const uint32_t row = d->depth * sizeof(mct_elem);
+    const uint32_t row = p->depth * sizeof(mct_elem);
     struct mct_l1 room = mct_l1_all();
     mct_elem *w = mct_l1_take(&room, columns * row);
     float *bias = mct_l1_take(&room, columns * sizeof(float));
@@ -56,14 +57,16 @@ static void many_rows(const struct product *p, uint32_t column, uint32_t columns
         x = take_turns(&room, ROWS * row);
         y = take_turns(&room, ROWS * columns * sizeof(mct_elem));
     }
-    const struct mct_finish finish = {d->bias ? bias : 0, d->activation, d->lo, d->hi};
+    struct mct_finish finish = p->finish;
+    if (finish.bias)
+        finish.bias = bias;
     uint32_t first, last;
     mct_split(columns, worker, workers, &first, &last);
     uint32_t group = mct_dma_begin();
-    mct_l1_in(w + first * d->depth, p->w + (column + first) * d->depth, (last - first) * row);
-    if (d->bias && worker == 0)
-        mct_l1_in(bias, d->bias + column, columns * sizeof(float));
-    mct_split(mct_ceil_div(d->rows, ROWS), worker, workers, &first, &last);
+    mct_l1_in(w + first * p->depth, p->w + (column + first) * p->depth, (last - first) * row);
+    if (p->finish.bias && worker == 0)
+        mct_l1_in(bias, p->finish.bias + column, columns * sizeof(float));
+    mct_split(mct_ceil_div(p->rows, ROWS), worker, workers, &first, &last);
     if (first < last)
         bring_rows(p, x.at[0], first);
     mct_dma_wait(group);
@@ -77,7 +80,7 @@ static void many_rows(const struct product *p, uint32_t column, uint32_t columns
             bring_rows(p, x.at[1 - now], block + 1);
         if (block > first)
             send_rows(p, y.at[1 - now], block - 1, column, columns);
-        mct_nt_rows(y.at[now], x.at[now], w, mct_min(ROWS, d->rows - block * ROWS), columns, d->depth,
+        mct_nt_rows(y.at[now], x.at[now], w, mct_min(ROWS, p->rows - block * ROWS), columns, p->depth,
                     &finish);
     }
     if (first == last)
@@ -86,55 +89,71 @@ static void many_rows(const struct product *p, uint32_t column, uint32_t columns
     mct_dma_wait(group);
 }
 
-static void bring_chunk(const struct product *p, mct_elem *to, uint32_t item, uint32_t chunk) {
-    const uint32_t depth = p->d->depth, chunks = mct_ceil_div(depth, chunk);
-    const uint32_t column = item / chunks * 4, k = item % chunks * chunk;
-    mct_dma_in_rows(to, p->w + column * depth + k, mct_min(4, p->d->columns - column),
-                    mct_min(chunk, depth - k) * sizeof(mct_elem), depth * sizeof(mct_elem));
+/* A piece of w: up to CHUNK_DEPTH elements of four rows; of a worker's last rows half as many, as nothing
+ * comes while they are computed. */
+struct chunk {
+    uint32_t column, k;
+};
+
+static uint32_t chunk_depth(const struct product *p, struct chunk c, uint32_t end) {
+    return mct_min(c.column + 4 < end ? CHUNK_DEPTH : CHUNK_DEPTH / 2, p->depth - c.k);
 }
 
-/* x is in L1 for all; w goes through it, each worker's columns on their own. */
+/* Begins to bring it, and goes on to the next; true if there is one before row `end`. */
+static bool bring_chunk(const struct product *p, mct_elem *to, struct chunk *c, uint32_t end) {
+    const uint32_t depth = p->depth, here = chunk_depth(p, *c, end);
+    mct_dma_in_rows(to, p->w + c->column * depth + c->k, mct_min(4, p->columns - c->column),
+                    here * sizeof(mct_elem), depth * sizeof(mct_elem));
+    c->k += here;
+    if (c->k == depth) {
+        c->k = 0;
+        c->column += 4;
+    }
+    return c->column < end;
+}
+
+/* x is in L1 for all, and behind it two chunks of w for each worker; w goes through them, its rows shared
+ * out. */
 static void few_rows(const struct product *p, uint32_t worker, uint32_t workers) {
-    const struct mct_dense *d = p->d;
-    const struct mct_finish finish = {d->bias, d->activation, d->lo, d->hi};
     struct mct_l1 room = mct_l1_all();
-    const uint32_t chunk = mct_min(d->depth, CHUNK_DEPTH), chunks = mct_ceil_div(d->depth, chunk);
-    mct_elem *x = mct_l1_take(&room, d->rows * d->depth * sizeof(mct_elem));
-    struct turns w;
-    for (uint32_t i = 0; i <= worker; i++)
-        w = take_turns(&room, 4 * chunk * sizeof(mct_elem));
+    mct_elem *x = mct_l1_take(&room, p->rows * p->depth * sizeof(mct_elem));
+    room.at += worker * 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem);
+    const struct turns w = take_turns(&room, 4 * CHUNK_DEPTH * sizeof(mct_elem));
     uint32_t first, last;
-    mct_split(mct_ceil_div(d->columns, 4), worker, workers, &first, &last);
-    first *= chunks;
-    last *= chunks;
+    mct_split((p->columns + 3) / 4, worker, workers, &first, &last);
+    struct chunk c = {4 * first, 0}, next = c;
+    bool more = first < last;
     uint32_t group = mct_dma_begin();
     if (worker == 0)
-        mct_l1_in(x, p->x, d->rows * d->depth * sizeof(mct_elem));
-    if (first < last)
-        bring_chunk(p, w.at[0], first, chunk);
+        mct_l1_in(x, p->x, p->rows * p->depth * sizeof(mct_elem));
+    bool another = more && bring_chunk(p, w.at[0], &next, 4 * last);
     mct_dma_wait(group);
-    mct_barrier();
     float sum[ROWS * 4];
-    for (uint32_t item = first; item < last; item++) {
-        const uint32_t now = (item - first) % 2, column = item / chunks * 4, k = item % chunks * chunk;
-        const uint32_t depth = mct_min(chunk, d->depth - k);
-        if (item > first)
-            mct_dma_wait(group);
-        if (item + 1 < last) {
-            group = mct_dma_begin();
-            bring_chunk(p, w.at[1 - now], item + 1, chunk);
-        }
-        for (uint32_t r = 0; r < d->rows; r++) {
-            if (k == 0)
-                for (uint32_t i = 0; i < 4; i++)
-                    sum[4 * r + i] = 0;
+    for (uint32_t now = 0; more; now ^= 1) {
+        more = another;
+        group = mct_dma_begin();
+        const struct chunk after = next;
+        if (more)
+            another = bring_chunk(p, w.at[1 - now], &next, 4 * last);
+        if (c.k == 0)
+            for (uint32_t i = 0; i < 4 * p->rows; i++)
+                sum[i] = 0;
+        if (c.k == 0 && c.column == 4 * first)
+            mct_barrier(); /* x is here */
+        const uint32_t depth = chunk_depth(p, c, 4 * last);
+        for (uint32_t r = 0; r < p->rows; r++) {
             /* of columns that are not there nothing is kept */
-            mct_nt_1x4(sum + 4 * r, x + r * d->depth + k, w.at[now], depth, depth);
-            if (k + depth == d->depth)
-                for (uint32_t i = 0; i < 4 && column + i < d->columns; i++)
-                    p->y[r * d->columns + column + i] = mct_finished(sum[4 * r + i], &finish, column + i);
+            mct_nt_1x4(sum + 4 * r, x + r * p->depth + c.k, w.at[now], depth, depth);
+            if (c.k + depth == p->depth)
+                for (uint32_t i = 0; i < 4 && c.column + i < p->columns; i++)
+                    p->y[r * p->columns + c.column + i] =
+                        mct_finished(sum[4 * r + i], &p->finish, c.column + i);
         }
+        c = after;
+        mct_dma_wait(group);
     }
+    if (first == last)
+        mct_barrier();
 }
 
 void MCT_TILED(dense)(const void *args, uint32_t worker, uint32_t workers) {
@@ -157,16 +176,20 @@ void MCT_TILED(dense)(const void *args, uint32_t worker, uint32_t workers) {
         }
     } else
         fits = fits && rounded(d->rows * d->depth * sizeof(mct_elem)) +
-                               WORKERS * 2 * 4 * mct_min(d->depth, CHUNK_DEPTH) * sizeof(mct_elem) <=
+                               WORKERS * 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem) <=
                            room;
     if (!fits) {
         mct_any_shape_dense(args, worker, workers);
         return;
     }
     for (uint32_t batch = 0; batch < d->batch; batch++) {
-        const struct product p = {d, (const mct_elem *)d->x + batch * d->rows * d->depth,
-                                  (const mct_elem *)d->w + batch * d->columns * d->depth,
-                                  (mct_elem *)d->y + batch * d->rows * d->columns};
+        const struct product p = {.x = (const mct_elem *)d->x + batch * d->rows * d->depth,
+                                  .w = (const mct_elem *)d->w + batch * d->columns * d->depth,
+                                  .y = (mct_elem *)d->y + batch * d->rows * d->columns,
+                                  .rows = d->rows,
+                                  .columns = d->columns,
+                                  .depth = d->depth,
+                                  .finish = {d->bias, d->activation, d->lo, d->hi}};
         if (d->rows < ROWS) {
             if (batch)
                 mct_barrier();

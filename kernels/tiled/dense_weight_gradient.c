@@ -19,12 +19,14 @@ static void some_rows(const struct mct_dense_weight_gradient *d, const struct mc
     mct_split(pairs, worker, workers, &first, &last);
     uint32_t group = mct_dma_begin();
     mct_tn_bring_rows(x, x_from, rows, d->depth, first, last);
+    mct_dma_wait(group);
+    group = mct_dma_begin();
     mct_tn_bring_rows(dy, dy_from, rows, d->columns, first, last);
+    mct_tn_pair_rows(x, d->depth, first, last);
     mct_dma_wait(group);
     struct mct_tn_piece piece;
     group = mct_dma_begin();
     const struct mct_tn_share share = mct_tn_begin(t, worker, workers, &piece);
-    mct_tn_pair_rows(x, d->depth, first, last);
     mct_tn_pair_rows(dy, d->columns, first, last);
     mct_dma_wait(group);
     mct_barrier();

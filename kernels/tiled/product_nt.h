@@ -17,20 +17,21 @@ static void mct_nt_one(mct_elem *y, const mct_elem *x, const mct_elem *w, uint32
     *y = mct_finished(sum, finish, column);
 }
 
-/* sum[c] continues with x . row c of w */
+/* sum[c] continues with x . row c of w, over an even depth > 0 */
 static void mct_nt_1x4(float sum[4], const mct_elem *x, const mct_elem *w, uint32_t w_step, uint32_t depth) {
     const mct_elem *w1 = w + w_step, *w2 = w1 + w_step, *w3 = w2 + w_step;
-    float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
-#pragma clang loop unroll_count(4)
-    for (uint32_t k = 0; k < depth; k += 2) {
-        mct_pair v = mct_load(x + k), u0 = mct_load(w + k), u1 = mct_load(w1 + k);
-        mct_pair u2 = mct_load(w2 + k), u3 = mct_load(w3 + k);
-        s0 = mct_dot(s0, v, u0);
-        s1 = mct_dot(s1, v, u1);
-        s2 = mct_dot(s2, v, u2);
-        s3 = mct_dot(s3, v, u3);
-    }
-    sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+    uint32_t v, a, b;
+    __asm__ volatile(".option push\n\t"
+                     ".option norvc\n\t"
+                     ".insn i 0x7b, 4, x0, %[pairs], 18\n\t" /* lp.setup: the next nine, pairs times */
+                     MCT_X_LOAD4("v", "x") MCT_X_LOAD4("a", "w0") MCT_X_LOAD4("b", "w1")
+                         MCT_X_DOT("0", "v", "a") MCT_X_LOAD4("a", "w2") MCT_X_DOT("1", "v", "b")
+                             MCT_X_LOAD4("b", "w3") MCT_X_DOT("2", "v", "a")
+                                 MCT_X_DOT("3", "v", "b") ".option pop"
+                     : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), [x] "+r"(x), [w0] "+r"(w),
+                       [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3), [v] "=&r"(v), [a] "=&r"(a), [b] "=&r"(b)
+                     : [pairs] "r"(depth / 2)
+                     : "memory");
 }
 
 /* Sixteen finished sums. They began with +0, so none is -0. */

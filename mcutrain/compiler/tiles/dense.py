@@ -23,7 +23,7 @@ from mcutrain.compiler.tiles.base import (
 #: Workers the kernels make room for; rows of a block.
 _WORKERS, _ROWS = 8, 4
 #: Elements of a row of weights that come at a time when there are few rows.
-_CHUNK_DEPTH = 256
+_CHUNK_DEPTH = 128
 #: Rows of a piece of the accumulators, numbers along it at most, pieces a worker has in L1; bytes of all.
 _TN_ROWS, _TN_ALONG, _TN_PLACES = 4, 32, 3
 TN_BYTES = _WORKERS * _TN_PLACES * (_TN_ROWS * _TN_ALONG * 4 + 16)
@@ -112,7 +112,7 @@ def _many_rows(s: Shape, columns: int, workers: int) -> tuple[int, int, int]:
 
 
 def _few_rows(s: Shape, workers: int) -> Tiling:
-    chunk = min(s["depth"], _CHUNK_DEPTH)
+    chunk = _CHUNK_DEPTH
     x, w = s["rows"] * s["depth"] * 2, 4 * chunk * 2
     fours = ceil_div(s["columns"], 4)
     most = ceil_div(fours, workers)
