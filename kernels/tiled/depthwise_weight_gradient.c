@@ -28,6 +28,11 @@ static bool plan(struct gradient *g) {
     return mct_depthwise_tiles(k, l1, granule);
 }
 
+/* Whether pixels are as far from one another in x as in dy. */
+static bool along_lines(const struct mct_depthwise_walk *k) {
+    return k->row_step == 1 && k->column_step == 1 && k->out_width > 1;
+}
+
 static void fill_table(const struct gradient *g, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_walk *k = &g->walk;
     const uint32_t pixel = k->part * sizeof(mct_elem);
@@ -36,11 +41,37 @@ static void fill_table(const struct gradient *g, uint32_t worker, uint32_t worke
             g->table[r * k->out_width + c] = (r * k->row_step * k->wide + c * k->column_step) * pixel;
 }
 
-/* The last pixel, when it has no partner, and three taps. */
-static void lone(float sum[6], const mct_elem *x, const mct_elem *dy, uint32_t part) {
-    for (uint32_t i = 0; i < 6; i += 2, x += part) {
-        sum[i] = mct_dot_low(sum[i], mct_load_low(x), mct_load_low(dy));
-        sum[i + 1] = mct_dot_low(sum[i + 1], mct_load_low(x + 1), mct_load_low(dy + 1));
+/* The sums of three taps, which are in a row, in two channels. */
+static void get_sums(float sum[6], const float *acc, uint32_t channels) {
+    for (uint32_t i = 0; i < 6; i += 2, acc += channels)
+        sum[i] = acc[0], sum[i + 1] = acc[1];
+}
+
+static void put_sums(float *acc, const float sum[6], uint32_t channels) {
+    for (uint32_t i = 0; i < 6; i += 2, acc += channels)
+        acc[0] = mct_canonical(sum[i]), acc[1] = mct_canonical(sum[i + 1]);
+}
+
+/* The last pixel, when it has no partner: its first tap in x, itself in dy. */
+static __attribute__((noinline)) void lone(float *acc, const mct_elem *x, const mct_elem *dy, uint32_t part,
+                                           uint32_t down, uint32_t channels) {
+    const mct_pair dy0 = mct_load_low(dy), dy1 = mct_load_low(dy + 1);
+    for (uint32_t row = 0; row < 3; row++, x += down - 3 * part)
+        for (uint32_t i = 0; i < 3; i++, x += part, acc += channels) {
+            acc[0] = mct_canonical(mct_dot_low(acc[0], mct_load_low(x), dy0));
+            acc[1] = mct_canonical(mct_dot_low(acc[1], mct_load_low(x + 1), dy1));
+        }
+}
+
+/* Pairs of pixels anywhere, which the table tells. */
+static __attribute__((noinline)) void scattered(const struct gradient *g, float *acc, const mct_elem *x,
+                                                const mct_elem *dy, uint32_t down, uint32_t pairs) {
+    const struct mct_depthwise_walk *k = &g->walk;
+    for (uint32_t i = 0; i < 3; i++, x += down, acc += 3 * k->channels) {
+        float sum[6];
+        get_sums(sum, acc, k->channels);
+        mct_x_depthwise_3_taps(sum, x, dy, g->table, (int32_t)(k->part * sizeof(mct_elem)), pairs);
+        put_sums(acc, sum, k->channels);
     }
 }
 
@@ -50,28 +81,28 @@ static void two_channels(const struct gradient *g, const struct mct_depthwise_st
     const uint32_t rows = mct_depthwise_rows(k, s), width = k->out_width, pixels = rows * width;
     const uint32_t part = k->part, channels = k->channels, down = mct_magnitude(k->tap_row) * k->wide * part;
     const int32_t pixel = (int32_t)(part * sizeof(mct_elem));
-    const struct mct_x_line_steps steps = {pixel, -pixel, -2 * pixel, 3 * pixel,
-                                           pixel * (int32_t)(k->wide + 1 - width)};
     const mct_elem *x = k->xs[mct_depthwise_place(s)] + c, *dy = k->ys[mct_depthwise_place(s)] + c;
+    const bool lines = along_lines(k);
     float *acc = g->acc + s->channel + c;
-    const bool lines = k->row_step == 1 && k->column_step == 1 && width > 1;
-    const mct_elem *last = x;
-    if (pixels % 2)
-        last += lines ? (rows - 1) * k->wide * part + (width - 1) * part
-                      : g->table[pixels - 1] / sizeof(mct_elem);
+    if (!lines) {
+        if (pixels >= 2)
+            scattered(g, acc, x, dy, down, pixels / 2);
+    } else {
+        const struct mct_x_line_steps steps = {pixel, -pixel, -2 * pixel, 3 * pixel,
+                                               pixel * (int32_t)(k->wide + 1 - width)};
+        const mct_elem *row = x;
+        float *to = acc;
 #pragma clang loop unroll(disable)
-    for (uint32_t i = 0; i < 3; i++, x += down, last += down, acc += 3 * channels) {
-        float sum[6] = {
-            acc[0], acc[1], acc[channels], acc[channels + 1], acc[2 * channels], acc[2 * channels + 1]};
-        if (lines)
-            mct_x_depthwise_lines(sum, x, dy, &steps, rows, width);
-        else if (pixels >= 2)
-            mct_x_depthwise_3_taps(sum, x, dy, g->table, pixel, pixels / 2);
-        if (pixels % 2)
-            lone(sum, last, dy + (pixels - 1) * part, part);
-        acc[0] = mct_canonical(sum[0]), acc[1] = mct_canonical(sum[1]);
-        acc[channels] = mct_canonical(sum[2]), acc[channels + 1] = mct_canonical(sum[3]);
-        acc[2 * channels] = mct_canonical(sum[4]), acc[2 * channels + 1] = mct_canonical(sum[5]);
+        for (uint32_t i = 0; i < 3; i++, row += down, to += 3 * channels) {
+            float sum[6];
+            get_sums(sum, to, channels);
+            mct_x_depthwise_lines(sum, row, dy, &steps, rows, width);
+            put_sums(to, sum, channels);
+        }
+    }
+    if (pixels % 2) {
+        x += lines ? ((rows - 1) * k->wide + width - 1) * part : g->table[pixels - 1] / sizeof(mct_elem);
+        lone(acc, x, dy + (pixels - 1) * part, part, down, channels);
     }
 }
 
@@ -87,7 +118,7 @@ static void walk(const struct gradient *g, float *acc, uint32_t worker, uint32_t
     if (worker == 0)
         mct_l1_in(g->acc, acc, bytes);
     mct_depthwise_sides(k, 0, worker, workers);
-    if (k->row_step != 1 || k->column_step != 1 || k->out_width == 1)
+    if (!along_lines(k))
         fill_table(g, worker, workers);
     mct_split(k->part / 2, worker, workers, &first, &last);
     for (bool more = true; more; s = next) {
