@@ -5,17 +5,15 @@
 #include "windows_forward.h"
 #endif
 
-/* Sets up the walk in L1; null where the kernel for any shape is to do the work. By one worker.
- *
- * Runs must not cut a pair: a row of the window, (kw, c_in), must have an even number of elements. */
+/* Sets up the walk in L1; null where the kernel for any shape is to do the work. By one worker. */
 static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t workers) {
     struct mct_l1 l1 = mct_l1_all();
-    uint32_t row = d->kernel_w * d->channels;
-    bool together = d->dilation_w == 1; /* a row of the window is one run */
+    const uint32_t channels = d->channels / d->groups, row = d->kernel_w * channels;
+    bool together = d->dilation_w == 1 && d->groups == 1; /* a row of the window is one run */
     /* of x, only the pixels that are met come to L1 */
     bool sparse = d->kernel_h * d->kernel_w == 1 && d->pad_top + d->pad_left == 0;
     uint32_t runs = together ? d->kernel_h : d->kernel_h * d->kernel_w;
-    if (d->groups != 1 || d->out_width < 4)
+    if (d->out_width < 4)
         return NULL;
     struct mct_walk *k = mct_l1_take(&l1, sizeof *k);
     struct mct_walk_phase *phase = mct_l1_take(&l1, sizeof *phase);
@@ -28,8 +26,8 @@ static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t worker
         uint32_t kh = together ? i : i / d->kernel_w, kw = together ? 0 : i % d->kernel_w;
         run[i] = (struct mct_walk_run){.row = (int32_t)(kh * d->dilation_h) - (int32_t)d->pad_top,
                                        .column = (int32_t)(kw * d->dilation_w) - (int32_t)d->pad_left,
-                                       .w = (kh * d->kernel_w + kw) * d->channels,
-                                       .n = together ? row : d->channels};
+                                       .w = (kh * d->kernel_w + kw) * channels,
+                                       .n = together ? row : channels};
     }
     for (uint32_t c = 0; c < d->out_channels; c++)
         bias[c] = d->bias ? d->bias[c] : 0.0f;
@@ -38,6 +36,7 @@ static struct mct_walk *plan(const struct mct_conv2d_forward *d, uint32_t worker
         .w = d->w,
         .y = d->y,
         .finish = {bias, d->activation, d->lo, d->hi},
+        .groups = d->groups,
         .batch = d->batch,
         .height = sparse ? d->out_height : d->height,
         .width = sparse ? d->out_width : d->width,

@@ -23,8 +23,8 @@ static uint32_t find_runs(const struct mct_conv2d_input_gradient *d, const struc
     uint32_t count = 0;
     for (uint32_t kh = 0; kh < d->kernel_h; kh++)
         for (uint32_t kw = 0; kw < d->kernel_w; kw++) {
-            struct mct_walk_run found = {.w = (kh * d->kernel_w + kw) * d->out_channels,
-                                         .n = d->out_channels};
+            const uint32_t outputs = d->out_channels / d->groups;
+            struct mct_walk_run found = {.w = (kh * d->kernel_w + kw) * outputs, .n = outputs};
             if (distance(phase->row, kh, d->stride_h, d->dilation_h, d->pad_top, &found.row) &&
                 distance(phase->column, kw, d->stride_w, d->dilation_w, d->pad_left, &found.column))
                 run[count++] = found;
@@ -38,7 +38,7 @@ static uint32_t find_runs(const struct mct_conv2d_input_gradient *d, const struc
 static struct mct_walk *plan(const struct mct_conv2d_input_gradient *d, uint32_t workers) {
     struct mct_l1 l1 = mct_l1_all();
     uint32_t taps = d->kernel_h * d->kernel_w, phases = d->stride_h * d->stride_w;
-    if (d->groups != 1 || (d->out_channels % 2 && phases > 1) || d->width < 4 * d->stride_w)
+    if ((d->out_channels / d->groups % 2 && phases > 1) || d->width < 4 * d->stride_w)
         return NULL;
     struct mct_walk *k = mct_l1_take(&l1, sizeof *k);
     struct mct_walk_phase *phase = mct_l1_take(&l1, phases * sizeof *phase);
@@ -58,6 +58,7 @@ static struct mct_walk *plan(const struct mct_conv2d_input_gradient *d, uint32_t
         .w = d->wt,
         .y = d->dx,
         .finish = {NULL, MCT_NO_ACTIVATION, 0.0f, 0.0f},
+        .groups = d->groups,
         .batch = d->batch,
         .height = d->out_height,
         .width = d->out_width,
@@ -68,7 +69,7 @@ static struct mct_walk *plan(const struct mct_conv2d_input_gradient *d, uint32_t
         .out_height = d->height,
         .out_width = d->width,
         .out_channels = d->channels,
-        .depth = taps * d->out_channels,
+        .depth = taps * d->out_channels / d->groups,
         .row_step = 1,
         .column_step = 1,
         .out_row_step = d->stride_h,

@@ -8,6 +8,8 @@
  * Where runs would cut pairs, a worker copies what four pixels meet to a place of its own, one behind the
  * other, and that is the only run.
  *
+ * A group's outputs meet its own channels of the tile; a block of weights is of one group.
+ *
  * Outputs come in phases: a phase's pixels meet the same runs. Forward there is one; an input gradient
  * of stride s has s * s of them, some of which may meet nothing. A super-row is one row of each phase,
  * `out_row_step` rows of y.
@@ -45,6 +47,7 @@ struct mct_walk {
     const mct_elem *x, *w;
     mct_elem *y;
     struct mct_finish finish;
+    uint32_t groups;
     uint32_t batch, height, width, channels;
     uint32_t x_sample, x_line, x_pixel; /* in memory, from one sample, row and column of x to the next */
     uint32_t out_height, out_width, out_channels, depth; /* depth: elements in a row of weights */
@@ -158,16 +161,16 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
     uint32_t x_more = k->wide * k->channels * k->tall; /* at least the rows beyond the first super-rows */
     x_more = x_more > x_row ? x_more - x_row : 0;
     uint32_t weights = k->out_channels * k->pitch, room = l1.left / sizeof(mct_elem);
-    uint32_t blocks = (k->out_channels + 3) / 4;
+    const uint32_t outputs = k->out_channels / k->groups, blocks = mct_ceil_div(outputs, 4);
     uint32_t asked_rows = mct_min(k->tile_rows, k->super_rows),
-             asked_blocks = mct_ceil_div(mct_min(k->chunk, k->out_channels), 4);
+             asked_blocks = mct_ceil_div(mct_min(k->chunk, outputs), 4);
     uint32_t enough = asked_rows ? asked_rows : mct_min(4, k->super_rows);
     k->tile_rows = 0;
     /* all weights, a half of them, a third ... until four super-rows fit */
     for (uint32_t parts = 1; parts <= blocks && k->tile_rows < enough; parts++) {
         uint32_t part = asked_blocks ? mct_min(asked_blocks, blocks) : mct_ceil_div(blocks, parts);
-        uint32_t chunk = part == blocks ? k->out_channels : part * 4;
-        uint32_t taken = (part == blocks ? weights : 2 * chunk * k->pitch) + 64;
+        uint32_t chunk = part == blocks ? outputs : part * 4;
+        uint32_t taken = (k->groups == 1 && part == blocks ? weights : 2 * chunk * k->pitch) + 64;
         if (taken >= room)
             continue;
         uint32_t whole = x_more + k->super_rows * (x_row + y_row), rows;
@@ -181,7 +184,7 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
             rows = rows < asked_rows ? 0 : asked_rows;
         if (rows > k->tile_rows) {
             k->tile_rows = rows;
-            k->chunk = mct_min(chunk, k->out_channels);
+            k->chunk = mct_min(chunk, outputs);
         }
     }
     if (k->tile_rows == 0)
@@ -189,7 +192,7 @@ static bool mct_walk_plan(struct mct_walk *k, struct mct_l1 l1, uint32_t workers
     k->tiles = mct_ceil_div(k->super_rows, k->tile_rows);
     if (!asked_rows)
         k->tile_rows = mct_ceil_div(k->super_rows, k->tiles);
-    k->chunks = mct_ceil_div(k->out_channels, k->chunk);
+    k->chunks = k->groups * mct_ceil_div(outputs, k->chunk);
     k->x_tile = (x_more + k->tile_rows * x_row + 1) / 2 * 2;
     k->y_tile = (k->tile_rows * y_row + 1) / 2 * 2;
     uint32_t buffers = k->batch * k->tiles > 1 ? 2 : 1, weight_buffers = k->chunks > 1 ? 2 : 1;
@@ -233,10 +236,22 @@ static void mct_walk_zero_sides(const struct mct_walk *k, uint32_t worker, uint3
         }
 }
 
+/* The outputs of a step: the first one, how many, and their group. */
+struct mct_walk_outputs {
+    uint32_t from, count, group;
+};
+
+static struct mct_walk_outputs mct_walk_outputs(const struct mct_walk *k, uint32_t chunk) {
+    const uint32_t outputs = k->out_channels / k->groups, each = k->chunks / k->groups;
+    const uint32_t group = k->groups == 1 ? 0 : chunk / each, first = (chunk - group * each) * k->chunk;
+    return (struct mct_walk_outputs){group * outputs + first, mct_min(k->chunk, outputs - first), group};
+}
+
 /* Start to bring what a step needs and the one before it did not have. */
 static void mct_walk_load(const struct mct_walk *k, const struct mct_step *s, bool first) {
     if (first || k->chunks > 1) {
-        uint32_t from = s->chunk * k->chunk, count = mct_min(k->chunk, k->out_channels - from);
+        const struct mct_walk_outputs outputs = mct_walk_outputs(k, s->chunk);
+        const uint32_t from = outputs.from, count = outputs.count;
         mct_elem *to = k->ws[s->w];
         const mct_elem *w = k->w + from * k->depth;
         if (k->pitch == k->depth)
@@ -379,7 +394,8 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
         return;
     uint32_t rows = mct_min(k->tile_rows, phase->rows - super);
     uint32_t across = phase->columns < 4 ? 1 : 4, blocks = mct_ceil_div(phase->columns, across);
-    uint32_t from = s->chunk * k->chunk, count = mct_min(k->chunk, k->out_channels - from);
+    const struct mct_walk_outputs outputs = mct_walk_outputs(k, s->chunk);
+    const uint32_t from = outputs.from, count = outputs.count;
     if (phase->count == 0) {
         mct_walk_zeros(k, phase, k->ys[s->x] + from, rows, count, worker, workers);
         return;
@@ -408,7 +424,7 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
     run.b_back = mct_run_back(run.b_step);
     const uint32_t x_row = k->row_step * k->wide * k->channels;
     const uint32_t y_row = k->out_row_step * k->out_width * k->out_channels;
-    const mct_elem *x0 = k->xs[s->x], *x = x0 + row * x_row;
+    const mct_elem *x0 = k->xs[s->x] + outputs.group * (k->channels / k->groups), *x = x0 + row * x_row;
     mct_elem *y0 = k->ys[s->x] + (phase->row * k->out_width + phase->column) * k->out_channels + from;
     mct_elem *y = y0 + row * y_row;
     const mct_elem *w = k->ws[s->w];

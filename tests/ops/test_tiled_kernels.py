@@ -195,3 +195,27 @@ def test_clipped_convolution(cluster: Cluster, lo: float, hi: float, dtype: str)
         (y,) = check_kernel("Conv2d", [x, w, bias], attrs, workers=(8, 3))
     assert cluster.transfers > 0
     assert len(np.unique(y)) > 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(height=9, width=10, channels=4, outputs=8, group=3),
+        Case(height=9, width=10, channels=6, outputs=10, group=2, strides=(2, 2)),
+        Case(height=7, width=9, channels=3, outputs=5, group=4),
+        Case(height=8, width=8, channels=16, outputs=20, group=2, dilations=(2, 2), pads=(2, 2, 2, 2)),
+        Case(height=8, width=8, channels=8, outputs=4, group=4, kernel=(1, 1), pads=(0, 0, 0, 0), batch=2),
+    ],
+    ids=str,
+)
+def test_groups(cluster: Cluster, case: Case, dtype: str) -> None:
+    for size in SIZES:
+        cluster.size = size
+        check_convolution(case, dtype, (8, 3))
+    rng = np.random.default_rng(0)
+    cluster.size, cluster.transfers = SIZES[0], 0
+    x = normal(rng, case.batch, case.height, case.width, case.group * case.channels, dtype=dtype)
+    w = normal(rng, case.group * case.outputs, *case.kernel, case.channels, dtype=dtype)
+    check_kernel("Conv2d", [x, w, None], case.attrs, workers=(8,))
+    assert cluster.transfers > 0
