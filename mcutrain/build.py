@@ -96,9 +96,9 @@ class Build:
             transport: Transport = simulators.start(self.target, self.firmware_path, keep)
         else:
             transport = SerialTransport(port)
-        # A kernel call may take GVSoC tens of seconds, without a sign of life until it ends. Its link loses
-        # nothing, and requests that are repeated meanwhile would only fill it.
-        slow = port is None and self.target.simulator == "gvsoc"
+        # A kernel call may take a simulated cluster tens of seconds, without a sign of life until it ends.
+        # Its link loses nothing, and requests that are repeated meanwhile would only fill it.
+        slow = port is None and self.target.fast_memory is not None
         session = Session(
             transport,
             self.manifest,
