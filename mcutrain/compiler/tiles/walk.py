@@ -24,9 +24,9 @@ from mcutrain.compiler.tiles.base import (
 _WALK, _PHASE, _RUN, _SKIP = 256, 48, 20, 8
 #: Elements the planner leaves for rounding.
 _SPARE = 64
-#: Cycles of a worker, beside those for products, for a run, a block of 4 by 4 results, an item, a phase, a
-#: step, a row of x that is asked for; for one result outside such blocks, a pair and a run; to copy a pair.
-_PER_RUN, _PER_BLOCK, _PER_ITEM, _PER_PHASE, _PER_STEP, _PER_ROW = 12, 103, 10, 560, 1600, 140
+#: Cycles of a worker, beside those for products, for a run, a block of 4 by 4 results, a phase, a step,
+#: a row of x that is asked for; for one result outside such blocks, a pair and a run; to copy a pair.
+_PER_RUN, _PER_BLOCK, _PER_PHASE, _PER_STEP, _PER_ROW = 19, 98, 460, 1850, 14
 _EDGE_PAIR, _EDGE, _COPY = 12, 60, 5
 
 
@@ -245,9 +245,7 @@ def _share(shape: Shape, phase: _Phase, copied: bool, rows: int, count: int, wor
         fast, slow = min(group, count // 4), (count % 4) * across * (1 if group == fours else 0)
     block = pairs * products(workers, shape.item) + runs * _PER_RUN + _PER_BLOCK
     copying = across * pairs * _COPY if copied else 0
-    return (
-        items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + copying + _PER_ITEM) + _PER_PHASE
-    )
+    return items * (fast * block + slow * (pairs * _EDGE_PAIR + runs * _EDGE) + copying) + _PER_PHASE
 
 
 def _estimate(shape: Shape, walk: _Walk, rows: int, chunk: int, workers: int) -> tuple[int, int, int]:

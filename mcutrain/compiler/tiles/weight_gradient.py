@@ -26,8 +26,8 @@ from mcutrain.compiler.tiles.base import (
 _TURN, _RUN, _START = 256, 12, 12
 #: Cycles of a worker, beside those for products, for a run, a block of 4 by 4 sums, a walk along them, a
 #: step; to turn four elements, or one of a window, and a row of a line.
-_PER_RUN, _PER_BLOCK, _PER_WALK, _PER_STEP = 14, 40, 20, 450
-_TURN_FOUR, _TURN_ONE, _TURN_ROW = 24, 6, 30
+_PER_RUN, _PER_BLOCK, _PER_WALK, _PER_STEP = 13, 29, 150, 160
+_TURN_FOUR, _TURN_ONE, _TURN_ROW = 23, 6, 29
 
 
 @dataclass(frozen=True)
