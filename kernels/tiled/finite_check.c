@@ -21,12 +21,21 @@ static void look(const void *context, void *const *out, void *const *in, uint32_
     (void)out;
     const bits *x = in[0];
     uint32_t found = 0;
+#if defined(MCT_XPULP) && MCT_ELEM == 32
+    /* the greatest exponent, by p.max */
+#pragma clang loop unroll_count(8)
+    for (uint32_t i = 0; i < count; i++)
+        __asm__(".insn r 0x33, 6, 0x02, %0, %0, %1" : "+r"(found) : "r"(x[i] & MCT_INFINITY));
+    if (found == MCT_INFINITY)
+        *((const struct search *)context)->found = 1;
+#else
 #pragma clang loop unroll_count(8)
     for (uint32_t i = 0; i < count; i++)
         found |= (x[i] & MCT_INFINITY) + (MCT_INFINITY & -MCT_INFINITY);
     /* an exponent of ones has carried into the sign */
     if (found & (MCT_INFINITY + (MCT_INFINITY & -MCT_INFINITY)))
         *((const struct search *)context)->found = 1;
+#endif
 }
 
 void MCT_TILED(finite_check)(const void *args, uint32_t worker, uint32_t workers) {

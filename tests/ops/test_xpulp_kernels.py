@@ -51,7 +51,7 @@ KERNELS = [
 FUNCTIONS = [
     *((stem, "f16") for stem in KERNELS),
     *((stem, "f32") for stem in KERNELS if stem.startswith(("conv2d", "dense"))),
-    *(("binary", "f16"), ("activation", "f16"), ("sgd", "f32")),
+    *(("binary", "f16"), ("activation", "f16"), ("sgd", "f32"), ("finite_check", "f32")),
 ]
 #: A call begins with the kernel's number, the bytes of L1 it may use, and room for the transfers it started
 #: and the bytes of L1 it wrote that are not its; its arguments follow, then the buffers.
@@ -433,3 +433,14 @@ def test_updates_that_stream(decay: float) -> None:
     check_kernel("Sgd", [w, g, None, hyper, scale, flag], inplace={0: 0, 1: 1}, workers=(8, 3))
     v = rng.normal(size=3001).astype(np.float32)
     check_kernel("Sgd", [w, g, v, hyper, scale, flag], inplace={0: 0, 1: 2, 2: 1}, workers=(8,))
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_search_for_infinities(bad: float) -> None:
+    x, no = np.random.default_rng(4).normal(size=4001).astype(np.float32), np.int32([0])
+    x[:3] = [3.4e38, -3.4e38, -0.0]
+    assert check_kernel("FiniteCheck", [x, no], inplace={0: 1}, workers=(8, 3))[0] == 0
+    for at in (0, 7, 2047, 4000):
+        broken = x.copy()
+        broken[at] = bad
+        assert check_kernel("FiniteCheck", [broken, no], inplace={0: 1}, workers=(8,))[0] == 1
