@@ -13,10 +13,10 @@ from mcutrain.compiler.onnx_io import load_model, save_model
 from mcutrain.compiler.pipeline import MODEL_FILE, STATE_FOLDER, Model, compile_model, lower
 from mcutrain.errors import BuildError, OptionError
 from mcutrain.executor import Array
+from mcutrain.hoststore import HostStore
 from mcutrain.learning import Learner
 from mcutrain.manifest import Loss, Manifest, Optimizer, Options, Precision, TileChoice
 from mcutrain.reference import Reference
-from mcutrain.store import HostStore
 from mcutrain.targets import Target, find_target
 
 if TYPE_CHECKING:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mcutrain.compiler.programs.training import INITIAL_LOSS_SCALE
 from mcutrain.data import Samples
 from mcutrain.errors import DataError, DivergedError, McutrainError, OptionError, StoreError
 from mcutrain.executor import Array
+from mcutrain.hoststore import HostStore
 from mcutrain.interrupt import between_steps
 from mcutrain.learning import Event, Learner, StepEvent, Training
-from mcutrain.logstore import RUN, SNAPSHOT, LogStore
+from mcutrain.logstore import RUN, SNAPSHOT
+from mcutrain.requestlog import RequestLog
 from mcutrain.runrecords import (
-    Forgotten,
-    RequestRecord,
     RunRecord,
-    encode_all,
     state_names,
     thinned,
-    weight_names,
 )
-from mcutrain.store import HostStore, Store
+from mcutrain.store import Store
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -36,23 +31,9 @@ if TYPE_CHECKING:
 COPY, REFERENCE_COPY = "log.json", "reference.json"
 #: Share of a store that snapshots may take when no budget is given: a request writes new ones beside the old.
 _BUDGET_SHARE = 3
-#: What the optimizer keeps beside momentum.
-_OPTIMIZER = ("loss_scale", "overflow", "good_steps", "skipped_steps")
 
 
-def reset_optimizer(learner: Learner) -> None:
-    """Momentum, loss scale and its counters as they are at power-up: so begins every run."""
-    mixed = learner.manifest.options.precision == "mixed"
-    first = {"loss_scale": INITIAL_LOSS_SCALE if mixed else 1.0}
-    fresh = {}
-    for t in learner.manifest.tensors:
-        if t.name.endswith(".momentum") or t.name in _OPTIMIZER:
-            dtype = np.float32 if t.dtype == "f32" else np.int32
-            fresh[t.name] = np.full(t.shape, first.get(t.name, 0), dtype)
-    learner.executor.write(fresh)
-
-
-class RunLog(LogStore):
+class RunLog(RequestLog):
     """The log of one device; open it with :meth:`open`.
 
     Raises:
@@ -62,11 +43,6 @@ class RunLog(LogStore):
     def __init__(self, learner: Learner, store: Store, copy: Path) -> None:
         #: what was found unfinished and put in order when the log was opened, in words
         self.messages: list[str] = []
-        #: the request under way
-        self.pending: RequestRecord | None = None
-        #: what the open transaction holds anew since :meth:`begin_request`: snapshots and run records
-        self.remade: list[int] = []
-        self.rerun: list[RunRecord] = []
         super().__init__(learner, store, copy)
         self._recover()
 
@@ -89,39 +65,6 @@ class RunLog(LogStore):
             )
         name = REFERENCE_COPY if isinstance(store, HostStore) else COPY
         return cls(learner, store, build.state_folder / name)
-
-    # ---- state
-
-    @property
-    def weights(self) -> list[str]:
-        """Names of the tensors whose hash identifies a model."""
-        return weight_names(self.manifest)
-
-    def weights_hash(self) -> str:
-        """SHA-256 of the trained parameters as they are now, computed where they are; hexadecimal."""
-        return self.store.hash(self.weights).hex()
-
-    def snapshots(self) -> list[int]:
-        """Numbers of the runs before which a snapshot was kept, ascending."""
-        names = self.store.entries()
-        return sorted(int(name[len(SNAPSHOT) :]) for name in names if name.startswith(SNAPSHOT))
-
-    def snapshot_size(self) -> int:
-        """Bytes that one snapshot takes in the store."""
-        names = state_names(self.manifest)
-        size = 4 + sum(12 + self.manifest.tensor(name).nbytes for name in names)
-        block = self.store.facts().block
-        return -(-size // block) * block
-
-    def restore(self) -> None:
-        """Make the device what its store says it is, the optimizer as at the start of a run."""
-        if "state" in self.store.entries():
-            self.reset_optimizer()
-            self.store.restore("state")
-
-    def reset_optimizer(self) -> None:
-        """See :func:`reset_optimizer`."""
-        reset_optimizer(self.learner)
 
     # ---- training
 
@@ -301,97 +244,6 @@ class RunLog(LogStore):
         self.store.begin()
         self.store.put(f"{RUN}{run.number}", run.encode())
         self.runs[run.number - 1] = run
-
-    # ---- requests
-
-    def begin_request(self, method: str, samples: Iterable[bytes]) -> list[bytes]:
-        """Note that a request to forget begins; the samples that are still held (empty: nothing to do).
-
-        The device is put into the state of its store first, and hashes its weights.
-
-        Raises:
-            DataError: a sample was never trained; nothing is noted then.
-        """
-        todo = self.held(samples)
-        if not todo:
-            return []
-        self.restore()
-        self.remade, self.rerun = [], []
-        self.store.begin()
-        before = self.store.digest("before", self.weights).hex()
-        self.pending = RequestRecord(len(self.requests) + 1, method, "begun", len(todo), before)
-        self._put_request(self.pending)
-        self._commit()
-        return todo
-
-    def first_run(self, samples: Iterable[bytes]) -> int:
-        """Number of the first run that holds one of ``samples``."""
-        wanted = set(samples)
-        for run in self.runs:
-            found = wanted.intersection(run.hashes) if run.trained else ()
-            if any(not self.left_out(sample, run.number) for sample in found):
-                return run.number
-        raise StoreError("no run holds these samples")
-
-    def spoiled(self, samples: Iterable[bytes]) -> list[int]:
-        """Snapshots that hold something of ``samples``: those after the first run with one of them."""
-        first = self.first_run(samples)
-        return [number for number in self.snapshots() if number > first]
-
-    def end_request(self, samples: Sequence[bytes], text: bytes) -> bytes:
-        """Keep what the device is now as the state without ``samples``, and certify it.
-
-        State, forgotten samples, snapshots and journal change in one transaction;
-        what held the samples is then erased from the flash, and erased again at the
-        next start if the power fails meanwhile.
-
-        Args:
-            samples: what :meth:`begin_request` returned.
-            text: the certificate's text.
-
-        Returns:
-            The certificate that the device made, see :class:`mcutrain.store.Record`.
-        """
-        assert self.pending is not None
-        if not self.rerun:
-            self.store.begin()
-        for number in set(self.spoiled(samples)) - set(self.remade):
-            self.store.delete(f"{SNAPSHOT}{number}")
-        for run in self.rerun:
-            self.store.put(f"{RUN}{run.number}", run.encode())
-            self.runs[run.number - 1] = run
-        interrupted = self.runs[-1].status == "interrupted"
-        self.store.keep("state", state_names(self.manifest, momentum=interrupted))
-        last = self.runs[-1].number
-        self.forgets += [Forgotten(s.hex(), last, self.pending.number) for s in samples]
-        self._index()
-        self.store.put("forgotten", encode_all(self.forgets))
-        self.store.put("certificate", text)
-        self._put_request(replace(self.pending, status="done", after=self.weights_hash()))
-        self._commit(purge=True)
-        self.pending = self.requests[-1]
-        return self._certify()
-
-    def revert_request(self) -> None:
-        """The method gave up: the device goes back to the state before the request."""
-        assert self.pending is not None
-        self.restore()
-        self.store.begin()
-        self._put_request(replace(self.pending, status="reverted", after=self.pending.before))
-        self._commit()
-        self.pending = None
-
-    def _certify(self) -> bytes:
-        self.store.begin()
-        record = self.store.certify("before", "certificate", self.weights)
-        self._put_request(replace(self.requests[-1], status="certified"))
-        self._commit()
-        self.pending = None
-        return record
-
-    def _put_request(self, request: RequestRecord) -> None:
-        self.requests[request.number - 1 :] = [request]
-        self.store.put("requests", encode_all(self.requests))
 
     def _recover(self) -> None:
         """Put in order what a power failure left: the store is before or after what it cut off."""

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcutrain.errors import StoreError
+from mcutrain.hoststore import HostStore
 from mcutrain.runlog import RunLog
 from mcutrain.runrecords import state_names
-from mcutrain.store import PURGED, RECORD, SIGNED, HostStore, Record, device_id
+from mcutrain.store import PURGED, RECORD, SIGNED, Record, device_id
 from mcutrain.unlearning.base import HONESTY, Outcome
 
 if TYPE_CHECKING:

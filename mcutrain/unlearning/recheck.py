@@ -12,7 +12,7 @@ from mcutrain.errors import DataError
 from mcutrain.executor import Array
 from mcutrain.learning import Learner
 from mcutrain.logstore import LogCopy, Pool
-from mcutrain.runlog import reset_optimizer
+from mcutrain.requestlog import reset_optimizer
 from mcutrain.runrecords import RunRecord, weight_names
 from mcutrain.unlearning.certificate import Certificate
 

@@ -13,7 +13,8 @@ from test_store import TENSORS, Board, board, native_board, values  # noqa: F401
 
 from mcutrain.device.framing import Command
 from mcutrain.errors import StoreError
-from mcutrain.store import PURGED, SIGNED, HostStore, Record, Store, device_id
+from mcutrain.hoststore import HostStore
+from mcutrain.store import PURGED, SIGNED, Record, Store, device_id
 
 KEY = bytes(range(32))
 

@@ -16,7 +16,8 @@ from test_rollback import compiled, opened
 
 from mcutrain.build import Build
 from mcutrain.learning import Learner
-from mcutrain.runlog import RunLog, reset_optimizer
+from mcutrain.requestlog import reset_optimizer
+from mcutrain.runlog import RunLog
 from mcutrain.unlearning import Task, find_method
 from mcutrain.unlearning.recheck import weights_hash
 from mcutrain.unlearning.requests import forget
