@@ -58,6 +58,8 @@ CALLS = [
     Call("Conv2dWeightGradient", ((1, 8, 12, 4), (1, 4, 6, 8), (8, 3, 3, 4)), window(stride=2), **SUMS),
     Call("Conv2d", ((1, 9, 8, 3), (8, 3, 3, 3), (8,)), window(activation="relu"), wide=(2,)),
     Call("Conv2dWeightGradient", ((1, 9, 8, 3), (1, 9, 8, 8), (8, 3, 3, 3)), window(), **SUMS),
+    Call("Conv2d", ((1, 7, 6, 8), (12, 3, 3, 4)), window(group=2)),
+    Call("Conv2dInputGradient", ((1, 7, 6, 12), (2, 8, 3, 3, 6)), window(group=2, input_hw=(7, 6))),
     Call("Conv2d", ((1, 7, 6, 5), (8, 3, 3, 5)), window(), dtype="f4"),
     Call("Conv2dWeightGradient", ((1, 6, 6, 4), (1, 6, 6, 8), (8, 3, 3, 4)), window(), **SUMS, dtype="f4"),
     Call("Dense", ((11, 32), (36, 32), (36,)), {"activation": "relu"}, wide=(2,)),

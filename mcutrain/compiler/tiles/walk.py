@@ -48,6 +48,7 @@ class _Walk:
     channels: int
     out_width: int
     out_channels: int
+    groups: int
     depth: int
     row_step: int
     column_step: int
@@ -55,6 +56,11 @@ class _Walk:
     #: entries the kernel's own lists of phases and runs have
     run_room: int
     phases: tuple[_Phase, ...]
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the result that a group has; a block of weights is of one group."""
+        return self.out_channels // self.groups
 
     @property
     def runs(self) -> int:
@@ -89,13 +95,14 @@ class WalkFamily:
     def takes(self, shape: Shape) -> bool:
         if _windows(shape):
             return True
-        if shape["groups"] != 1:
-            return False
         if shape.kernel == "conv2d_forward":
             if shape["out_width"] < 4:
                 return False
         else:
-            cut = shape["out_channels"] % 2 == 1 and shape["stride_h"] * shape["stride_w"] > 1
+            cut = (
+                shape["out_channels"] // shape["groups"] % 2 == 1
+                and shape["stride_h"] * shape["stride_w"] > 1
+            )
             if cut or shape["width"] < 4 * shape["stride_w"]:
                 return False
         walk = _walk(shape)
@@ -110,16 +117,16 @@ class WalkFamily:
             return
         walk = _walk(shape)
         for rows in parts(walk.super_rows):
-            for columns in parts(walk.out_channels, 4):
-                yield rows, min(columns, walk.out_channels)
+            for columns in parts(walk.outputs, 4):
+                yield rows, min(columns, walk.outputs)
 
     def tiling(self, shape: Shape, rows: int, columns: int, workers: int) -> Tiling:
         if _windows(shape):
             return windows.forward(shape, workers)
         walk = _walk(shape)
         rows = min(rows, walk.super_rows)
-        chunk = min(ceil_div(columns, 4) * 4, walk.out_channels)
-        tiles, chunks = ceil_div(walk.super_rows, rows), ceil_div(walk.out_channels, chunk)
+        chunk = min(ceil_div(columns, 4) * 4, walk.outputs)
+        tiles, chunks = ceil_div(walk.super_rows, rows), walk.groups * ceil_div(walk.outputs, chunk)
         tall, wide = walk.window
         x_row = wide * walk.channels * walk.row_step
         x_tile = max(wide * walk.channels * tall - x_row, 0) + rows * x_row
@@ -166,14 +173,14 @@ def _walk(shape: Shape) -> _Walk:
 
 
 def _forward(s: Shape) -> _Walk:
-    together = s["dilation_w"] == 1
+    together = s["dilation_w"] == 1 and s["groups"] == 1
     taps = 1 if together else s["kernel_w"]
     runs = []
     for kh in range(s["kernel_h"]):
         for kw in range(taps):
             column = kw * s["dilation_w"] - s["pad_left"]
             last = column + (s["kernel_w"] - 1 if together else 0)
-            elements = s["channels"] * (s["kernel_w"] if together else 1)
+            elements = s["channels"] // s["groups"] * (s["kernel_w"] if together else 1)
             runs.append((kh * s["dilation_h"] - s["pad_top"], column, last, elements))
     return _Walk(
         batch=s["batch"],
@@ -182,7 +189,8 @@ def _forward(s: Shape) -> _Walk:
         channels=s["channels"],
         out_width=s["out_width"],
         out_channels=s["out_channels"],
-        depth=s["kernel_h"] * s["kernel_w"] * s["channels"],
+        groups=s["groups"],
+        depth=s["kernel_h"] * s["kernel_w"] * s["channels"] // s["groups"],
         row_step=s["stride_h"],
         column_step=s["stride_w"],
         out_row_step=1,
@@ -202,7 +210,7 @@ def _input_gradient(s: Shape) -> _Walk:
                     right = column + s["pad_left"] - kw * s["dilation_w"]
                     if down % s["stride_h"] == 0 and right % s["stride_w"] == 0:
                         at = right // s["stride_w"]
-                        runs.append((down // s["stride_h"], at, at, s["out_channels"]))
+                        runs.append((down // s["stride_h"], at, at, s["out_channels"] // s["groups"]))
             phases.append(
                 _Phase(
                     max(0, ceil_div(s["height"] - row, s["stride_h"])),
@@ -218,7 +226,8 @@ def _input_gradient(s: Shape) -> _Walk:
         channels=s["out_channels"],
         out_width=s["width"],
         out_channels=s["channels"],
-        depth=taps * s["out_channels"],
+        groups=s["groups"],
+        depth=taps * s["out_channels"] // s["groups"],
         row_step=1,
         column_step=1,
         out_row_step=s["stride_h"],
@@ -251,7 +260,8 @@ def _share(shape: Shape, phase: _Phase, copied: bool, rows: int, count: int, wor
 def _estimate(shape: Shape, walk: _Walk, rows: int, chunk: int, workers: int) -> tuple[int, int, int]:
     """Cycles of the workers, of the DMA, of both together, where transfers hide behind compute."""
     tall, wide = walk.window
-    tiles, chunks = ceil_div(walk.super_rows, rows), ceil_div(walk.out_channels, chunk)
+    each = ceil_div(walk.outputs, chunk)  # blocks of weights of a group
+    tiles, chunks = ceil_div(walk.super_rows, rows), walk.groups * each
     item, pitch = shape.item, walk.out_width * walk.out_channels * shape.item
     compute = dma = 0.0
     steps: list[tuple[float, float]] = []
@@ -261,7 +271,7 @@ def _estimate(shape: Shape, walk: _Walk, rows: int, chunk: int, workers: int) ->
         x_rows = min((here - 1) * walk.row_step + tall, walk.height)
         x_bytes = x_rows * min(wide, walk.width) * walk.channels * item
         for c in range(chunks):
-            count = min(chunk, walk.out_channels - c * chunk)
+            count = min(chunk, walk.outputs - c % each * chunk)
             need = transfer(x_bytes, x_rows) if c == 0 else 0
             if chunks > 1 or tile == 0:
                 need += transfer(count * walk.depth * item)
