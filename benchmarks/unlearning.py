@@ -329,9 +329,6 @@ class Entry:
         chosen: dict[str, Any] = {}
         if "target" in known and request.kind == "poison":
             chosen["target"] = 1 / subject.data.classes
-        if self.method.name == "gradient":
-            # without momentum a step of the same rate is shorter by this factor
-            chosen["lr"] = s.phases[0].lr / (1 - s.momentum)
         if self.method.name in ("sparse-finetune", "distill"):
             chosen |= {"lr": s.phases[0].lr, "batch": s.batch, "momentum": s.momentum}
             if "proxy_lr" in known:

@@ -60,7 +60,7 @@ class Bench:
             except DivergedError:
                 break
             done = steps
-            results[steps] = self.observer.outputs(asked)[0]
+            results[steps] = np.nan_to_num(self.observer.outputs(asked)[0])
         return results
 
     def learn_on(
@@ -73,7 +73,7 @@ class Bench:
             self._steps(x, y, 1, self.schedule.phases[-1].lr, self.schedule.batch, seed)
         except DivergedError:
             return None
-        return self.observer.outputs(asked)[0]
+        return np.nan_to_num(self.observer.outputs(asked)[0])
 
     def _steps(self, x: Array, y: Array, epochs: int, lr: float, batch: int, seed: int) -> None:
         self.learner.train(

@@ -249,17 +249,15 @@ class Judge:
             cost, outcomes: what the method took and said, for the report.
         """
         self._word(f"measuring {name}")
-        self.bench.hold(self.original.weights)
-        self.bench.learner.load(weights)
-        measured = self._measure(name, read_parameters(self.bench.learner))
+        measured = self._measure(name, {**self.original.weights, **weights})
         found = self._figures(measured, self.golds)
         passed = gates(found, self.summary, regression=self.data.regression)
         bit_equal = None
         if control is not None:
-            self.bench.hold(self.original.weights)
-            self.bench.learner.load(control)
-            bit_equal = weights_hash(read_parameters(self.bench.learner)) == measured.digest
+            bit_equal = weights_hash({**self.original.weights, **control}) == measured.digest
         decided = verdict(passed, claim, bit_equal=bit_equal)
+        if not measured.finite:
+            decided = Verdict("failed", "finite", "weights or outputs are NaN or beyond all bounds")
         cost = cost or Cost(retraining=self.retraining)
         if decided.word in ("exact", "removal"):
             cost = Cost(**{**asdict(cost), "seconds_to_pass": cost.seconds})

@@ -20,6 +20,8 @@ Rows = npt.NDArray[np.int64]
 
 #: Samples of either side that layers are compared on.
 CKA_SAMPLES = 128
+#: Weights and activations beyond this are those of a broken model.
+_LARGEST = 6e4
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class Measured:
     patched: Array | None = None
     #: logits of the LiRA pool
     pool: Array | None = None
+    #: False where weights or outputs held NaN or numbers beyond all sense, which were cut
+    finite: bool = True
 
 
 def measure(
@@ -147,31 +151,37 @@ def measure(
     learning on and the layers, which take most of the time, are left out.
     """
     data, observer = sets.data, bench.observer
+    digest = weights_hash(weights)
+    finite = all(map(_sound, weights.values()))
+    weights = {n: cut(w) for n, w in weights.items()}
     bench.hold(weights)
-    train, train_features = observer.outputs(data.x_train)
-    test, test_features = observer.outputs(data.x_test)
+    read = (*observer.outputs(data.x_train), *observer.outputs(data.x_test))
+    finite = finite and all(map(_sound, read))
+    train, train_features, test, test_features = map(cut, read)
     grams = {}
     if attacked or data.regression:
         forget = observer.activations(data.x_train[sets.cka_forget])
         retain = observer.activations(data.x_train[sets.cka_retain])
-        grams = {layer: (centred_gram(forget[layer]), centred_gram(retain[layer])) for layer in forget}
+        grams = {n: (centred_gram(cut(forget[n])), centred_gram(cut(retain[n]))) for n in forget}
     classifier = bench.learner.executor.read([observer.classifier])[observer.classifier]
-    pooled = observer.outputs(pool)[0] if pool is not None else None
+    pooled = cut(observer.outputs(pool)[0]) if pool is not None else None
     patched = None
     if data.poison is not None:
-        patched = observer.outputs(data.poison.stamp(data.x_test))[0]
+        patched = cut(observer.outputs(data.poison.stamp(data.x_test))[0])
     exported, relearned, learned_on = {}, {}, None
     if attacked:
         for export in attacks.EXPORTS:
             bench.hold(export.round(weights))
-            exported[export.name] = (observer.outputs(data.x_train)[0], observer.outputs(data.x_test)[0])
+            logits = (observer.outputs(x)[0] for x in (data.x_train, data.x_test))
+            first, second = map(cut, logits)
+            exported[export.name] = (first, second)
         x, y, few, keep = data.x_train, data.y_train, sets.relearned, sets.retain
         relearned = bench.relearn(weights, x[few], y[few], x[sets.asked], seed=sets.seed)
         learned_on = bench.learn_on(weights, x[keep], y[keep], x[sets.forget], seed=sets.seed)
     return Measured(
         name,
         weights,
-        weights_hash(weights),
+        digest,
         train,
         test,
         train_features,
@@ -183,4 +193,14 @@ def measure(
         learned_on,
         patched,
         pooled,
+        finite,
     )
+
+
+def cut(values: Array) -> Array:
+    """``values`` with NaN as zero, and cut to what FP16 holds: a broken model must not break the measures."""
+    return np.asarray(np.clip(np.nan_to_num(values, nan=0.0), -_LARGEST, _LARGEST), values.dtype)
+
+
+def _sound(values: Array) -> bool:
+    return bool((np.abs(values) <= _LARGEST).all())

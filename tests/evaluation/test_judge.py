@@ -180,3 +180,16 @@ def test_too_few_models_are_refused(build: Build, digits: Data) -> None:
         Judge(build, digits, [request], SCHEDULE, golds=1)
     with pytest.raises(OptionError, match=r"1 \+ 1"):
         Judge(build, digits, [request], SCHEDULE, lira=1)
+
+
+@pytest.mark.parametrize("value", [np.float32(1e30), np.float32("nan")])
+def test_a_broken_model_fails_and_breaks_nothing(
+    build: Build, digits: Data, cache: Path, value: np.float32
+) -> None:
+    data = first(digits, 300, 120)
+    with Judge(build, data, [ask.by_class(data.y_train, 5)], SCHEDULE, golds=3, cache=cache) as judge:
+        broken = {name: np.full_like(w, value) for name, w in judge.original.weights.items()}
+        judged = judge.judge("broken", broken)
+        assert (judged.verdict.word, judged.verdict.gate) == ("failed", "finite")
+        json.dumps(as_json(judge, [judged]), allow_nan=False)
+        assert judge.judge("whole", judge.golds[0].weights).verdict.gate != "finite"
