@@ -106,18 +106,19 @@ struct mct_x_down {
 #define MCT_X_DOWN_PLAIN(e, f) ""
 #define MCT_X_DOWN_BIAS(e, f) "fadd.s %[" e "], %[" e "], %[bias0]\n\t" "fadd.s %[" f "], %[" f "], %[bias1]\n\t"
 #define MCT_X_DOWN_BOUND(by) ".insn r 0x57, 0, 0x18, %[u], %[u], " by "\n\t"
+#define MCT_X_DOWN_FREE(by) ""
 /* Row r of x: its three words are in a, b and c, the third of the row before in d. It ends results r - 2 in e
  * and f, is the middle of results r - 1 in g and h, and begins results r in e and f. */
-#define MCT_X_DOWN_ROW(e, f, g, h, d, c, BIAS, bound)                                                        \
+#define MCT_X_DOWN_ROW(e, f, g, h, d, c, BIAS, BOUND, bound)                                                        \
     MCT_X_PACK("u", "a", d) MCT_X_HIGH(d, "a") MCT_X_DOWN_DOT(g, "u", "f1") MCT_X_PACK("t", "b", "a")        \
     MCT_X_DOWN_DOT(h, d, "g1") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT(e, "t", "f3") MCT_X_PACK("u", c, "b")     \
     MCT_X_DOWN_DOT(f, "a", "g3") MCT_X_HIGH("b", c) MCT_X_DOWN_DOT(g, "u", "f2") MCT_X_DOWN_LOW(c)           \
     MCT_X_DOWN_DOT(h, "b", "g2") "srli %[b], %[" c "], 16\n\t" MCT_X_DOWN_DOT(e, "u", "f4")                  \
     MCT_X_DOWN_LD(d, "back") MCT_X_DOWN_DOT(f, "b", "g4") BIAS(e, f) MCT_X_DOWN_NARROW(e, f)                 \
     MCT_X_DOWN_ZERO(f) MCT_X_DOWN_LD("b", "back") MCT_X_DOWN_DOT(f, "a", "g0") MCT_X_DOWN_ZERO(e)            \
-    MCT_X_DOWN_BOUND(bound) MCT_X_DOWN_LD("a", "down") "sw %[u], 0(%[y])\n\t"                               \
+    BOUND(bound) MCT_X_DOWN_LD("a", "down") "sw %[u], 0(%[y])\n\t"                               \
     "add %[y], %[y], %[result]\n\t" MCT_X_DOWN_DOT(e, "t", "f0")
-#define MCT_X_DOWN(LENGTH, BIAS, bound)                                                                      \
+#define MCT_X_DOWN(LENGTH, BIAS, BOUND, bound)                                                                      \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
     "addi sp, sp, -16\n\t"                                                                                   \
@@ -134,15 +135,15 @@ struct mct_x_down {
     MCT_X_DOWN_DOT("h", "a", "g0") MCT_X_DOWN_LD("a", "down")                                                \
     "beqz %[t], 2f\n\t"                                                                                      \
     ".insn i 0x7b, 4, x0, %[t], 2*" LENGTH "\n\t" /* lp.setup: two rows */                                  \
-    MCT_X_DOWN_ROW("e", "f", "g", "h", "d", "c", BIAS, bound)                                                \
-    MCT_X_DOWN_ROW("g", "h", "e", "f", "c", "d", BIAS, bound)                                                \
+    MCT_X_DOWN_ROW("e", "f", "g", "h", "d", "c", BIAS, BOUND, bound)                                                \
+    MCT_X_DOWN_ROW("g", "h", "e", "f", "c", "d", BIAS, BOUND, bound)                                                \
     "lw %[u], 0(sp)\n"                                                                                       \
     "2:\tlw %[t], 8(%[u])\n\t"                                                                               \
     "beqz %[t], 3f\n\t"                                                                                      \
     MCT_X_PACK("t", "b", "a") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT("e", "t", "f3")                            \
     MCT_X_DOWN_LOW("c") MCT_X_DOWN_DOT("f", "a", "g3") "srli %[b], %[c], 16\n\t"                             \
     MCT_X_DOWN_DOT("e", "u", "f4") MCT_X_DOWN_DOT("f", "b", "g4") BIAS("e", "f")                             \
-    MCT_X_DOWN_NARROW("e", "f") MCT_X_DOWN_BOUND(bound) "sw %[u], 0(%[y])\n\t"                               \
+    MCT_X_DOWN_NARROW("e", "f") BOUND(bound) "sw %[u], 0(%[y])\n\t"                               \
     "lw %[u], 0(sp)\n"                                                                                       \
     "3:\tlw %[t], 0(%[u])\n\t"                                                                               \
     "lw %[a], 12(%[u])\n\t"                                                                                  \
@@ -187,16 +188,20 @@ MCT_INLINE void mct_x_depthwise_down(mct_elem *y, const mct_elem *x, const struc
                               .y_jump = y_column - 2 * twice * result};
     struct mct_x_down *at = &down;
     x = (const mct_elem *)(const void *)((const uint8_t *)x - 2 * back);
-    if (!bias)
-        __asm__ volatile(MCT_X_DOWN("54", MCT_X_DOWN_PLAIN, "%[bound]")
-                         : MCT_X_DOWN_OPERANDS, [bound] "r"(bound)
+    if (!bias && bound)
+        __asm__ volatile(MCT_X_DOWN("52", MCT_X_DOWN_PLAIN, MCT_X_DOWN_FREE, )
+                         : MCT_X_DOWN_OPERANDS
+                         : "memory");
+    else if (!bias)
+        __asm__ volatile(MCT_X_DOWN("54", MCT_X_DOWN_PLAIN, MCT_X_DOWN_BOUND, "x0")
+                         : MCT_X_DOWN_OPERANDS
                          : "memory");
     else if (bound == 0)
-        __asm__ volatile(MCT_X_DOWN("58", MCT_X_DOWN_BIAS, "x0")
+        __asm__ volatile(MCT_X_DOWN("58", MCT_X_DOWN_BIAS, MCT_X_DOWN_BOUND, "x0")
                          : MCT_X_DOWN_OPERANDS, [bias0] "r"(bias[0]), [bias1] "r"(bias[1])
                          : "memory");
     else
-        __asm__ volatile(MCT_X_DOWN("58", MCT_X_DOWN_BIAS, "%[u]")
+        __asm__ volatile(MCT_X_DOWN("56", MCT_X_DOWN_BIAS, MCT_X_DOWN_FREE, )
                          : MCT_X_DOWN_OPERANDS, [bias0] "r"(bias[0]), [bias1] "r"(bias[1])
                          : "memory");
 }
