@@ -46,17 +46,15 @@ static void send_rows(const struct product *p, const mct_elem *from, uint32_t bl
 
 /* The columns from `column` on, so many as are tiled: they and their bias are in L1 for all, and rows go
  * through it in fours, each worker's on their own. */
-static void many_rows(const struct product *p, uint32_t column, uint32_t columns, uint32_t worker,
-                      uint32_t workers) {
+static __attribute__((noinline)) void many_rows(const struct product *p, uint32_t column, uint32_t columns,
+                                                uint32_t worker, uint32_t workers) {
     const uint32_t row = p->depth * sizeof(mct_elem);
     struct mct_l1 room = mct_l1_all();
     mct_elem *w = mct_l1_take(&room, columns * row);
     float *bias = mct_l1_take(&room, columns * sizeof(float));
-    struct turns x, y;
-    for (uint32_t i = 0; i <= worker; i++) {
-        x = take_turns(&room, ROWS * row);
-        y = take_turns(&room, ROWS * columns * sizeof(mct_elem));
-    }
+    room.at += worker * 2 * (rounded(ROWS * row) + rounded(ROWS * columns * sizeof(mct_elem)));
+    const struct turns x = take_turns(&room, ROWS * row);
+    const struct turns y = take_turns(&room, ROWS * columns * sizeof(mct_elem));
     struct mct_finish finish = p->finish;
     if (finish.bias)
         finish.bias = bias;
@@ -114,7 +112,7 @@ static bool bring_chunk(const struct product *p, mct_elem *to, struct chunk *c, 
 
 /* x is in L1 for all, and behind it two chunks of w for each worker; w goes through them, its rows shared
  * out. */
-static void few_rows(const struct product *p, uint32_t worker, uint32_t workers) {
+static __attribute__((noinline)) void few_rows(const struct product *p, uint32_t worker, uint32_t workers) {
     struct mct_l1 room = mct_l1_all();
     mct_elem *x = mct_l1_take(&room, p->rows * p->depth * sizeof(mct_elem));
     room.at += worker * 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem);
