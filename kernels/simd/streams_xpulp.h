@@ -55,13 +55,22 @@ MCT_INLINE void mct_x_narrow(mct_elem *y, const float *x, uint32_t words) {
 MCT_INLINE void mct_x_sum_columns(float sum[2], const mct_elem *dy, uint32_t columns, uint32_t rows) {
     const mct_pair ones = mct_both(1.0f);
     float s0 = sum[0], s1 = sum[1];
-    uint32_t m = rows / 2;
-#pragma clang loop unroll_count(4)
-    for (; m; m--, dy += 2 * columns) {
-        uint32_t low = mct_xpulp_word(dy), high = mct_xpulp_word(dy + columns);
-        s0 = mct_dot(s0, mct_xpulp_pack(high, low), ones);
-        s1 = mct_dot(s1, mct_xpulp_pack_high(high, low), ones);
-    }
+    uint32_t low, high, pair, step = columns * sizeof(mct_elem);
+    if (rows >= 2)
+        __asm__ volatile(
+            ".option push\n\t"
+            ".option norvc\n\t"
+            ".insn i 0x7b, 4, x0, %[pairs], 12\n\t" /* lp.setup: the next six, pairs times */
+            ".insn r 0x0b, 7, 0x10, %[low], %[dy], %[step]\n\t"
+            ".insn r 0x0b, 7, 0x10, %[high], %[dy], %[step]\n\t"
+            ".insn r 0x57, 0, 0x68, %[pair], %[high], %[low]\n\t"   /* pv.pack.h */
+            ".insn r 0x57, 0, 0x64, %[low], %[high], %[select]\n\t" /* pv.shuffle2.h */
+            MCT_XPULP_DOT("%[s0]", "%[pair]", "%[ones]")
+                MCT_XPULP_DOT("%[s1]", "%[low]", "%[ones]") ".option pop"
+            : [s0] "+r"(s0), [s1] "+r"(s1), [dy] "+r"(dy), [low] "=&r"(low), [high] "=&r"(high),
+              [pair] "=&r"(pair)
+            : [step] "r"(step), [pairs] "r"(rows / 2), [ones] "r"(ones), [select] "r"(0x00030001u)
+            : "memory");
     if (rows % 2) {
         uint32_t low = mct_xpulp_word(dy);
         s0 = mct_dot(s0, low & 0xffff, ones);
