@@ -33,7 +33,7 @@ FOLDER = Path("build") / "unlearning"
 UNLEARN = "ssd,gradient,distill,sparse-finetune"
 METHODS: tuple[tuple[str, dict[str, object]], ...] = (
     ("ssd", {}),
-    ("gradient:inverted-hinge", {"retain_steps": 2, "lr": 0.005, "epochs": 20, "patience": 5}),
+    ("gradient:inverted-hinge", {}),
     ("distill:blindspot", {"epochs": 2}),
     ("sparse-finetune:eu-k", {"epochs": 2}),
 )
@@ -119,7 +119,7 @@ def forget(s: Subject, original: dict[str, Array], rows: Array, title: str) -> N
             )
             started = time.monotonic()
             outcome = method.run(task)
-            word = outcome.honesty if outcome.changed else "put back: the guard samples suffered"
+            word = outcome.honesty if outcome.changed else "goal missed, put back"
             show(device, name, outcome.streamed.total, time.monotonic() - started, word)
         started = time.monotonic()
         retrained = trained(s, np.flatnonzero(kept))

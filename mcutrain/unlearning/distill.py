@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from mcutrain.unlearning.choice import (
     descend,
     log_probabilities,
 )
+from mcutrain.unlearning.goal import TARGET, Goal, asks_validation
 from mcutrain.unlearning.layers import fresh_weights
 from mcutrain.unlearning.options import Option, Value
 from mcutrain.unlearning.run import Run, Set
@@ -61,12 +63,13 @@ class Distill(Method):
     memory_words = "none; 2 bytes a class and sample on the host"
     cost_words = "epochs x (retained + forget set), forward and backward, and the teachers' inferences"
     options = (
-        Option("epochs", int, 3, "passes over the retained data", 1, 10_000),
+        replace(TARGET, variants=("scrub",)),
+        Option("epochs", int, 5, "passes over the retained data", 1, 10_000),
         Option(
             "forget_epochs",
             int,
-            2,
-            "first epochs that also pass over the forget set",
+            4,
+            "first epochs that also pass over the forget set, until it is at its target",
             1,
             10_000,
             variants=("scrub",),
@@ -75,9 +78,8 @@ class Distill(Method):
         Option("batch", int, 8, "device batches an optimizer step takes", 1, 1 << 20),
         Option("momentum", float, 0.0, "momentum; needs a build with --momentum", 0, 1),
         Option("temperature", float, 1.0, "of the teachers' scores", 0.1, 100, variants=_TEACHERS),
-        Option(
-            "forget_weight", float, 1.0, "weight of the loss on the forget set", 0, 1e3, variants=_TEACHERS
-        ),
+        Option("forget_weight", float, 2.0, "weight of the forget set", 0, 1e3, variants=("scrub",)),
+        Option("forget_weight", float, 1.0, "weight of the forget set", 0, 1e3, variants=_TEACHERS[1:]),
         Option(
             "imitation",
             float,
@@ -127,7 +129,7 @@ class Distill(Method):
         steps = epochs * both
         if run.variant == "scrub":
             forgetting = min(epochs, run.count("forget_epochs"))
-            inference += len(forget) + len(retain)
+            inference += (1 + forgetting) * len(forget) + len(retain) + asks_validation(run)
             gradient = forgetting * len(forget) + epochs * len(retain) * len(_retain_terms(run))
             steps = _scrub_steps(run)
         elif run.variant == "bad-teacher":
@@ -137,7 +139,7 @@ class Distill(Method):
             inference += len(forget) * (1 + maps)
             gradient += run.count("proxy_epochs") * len(retain)
             steps += run.count("proxy_epochs") * -(-retain.batches // batch)
-        return Cost(Streamed(inference, gradient), steps, bound=False)
+        return Cost(Streamed(inference, gradient), steps, bound=run.variant == "scrub")
 
     def run(self, task: Task) -> Outcome:
         run = Run(self, task)
@@ -192,9 +194,12 @@ def _scrub(run: Run) -> None:
     away = [Source(forget, "unlearn_step", _imitate(run, _cached(run, forget), -run.number("forget_weight")))]
     keep = _kept(run, _cached(run, retain))
     rng, total, done = run.rng(_ORDER), _scrub_steps(run), 0
+    # away from the teacher there is no end: what is forgotten already would only do harm
+    goal, leaving = Goal.of(run), True
     for epoch in range(epochs):
-        if epoch < forgetting:
+        if leaving and epoch < forgetting:
             done = _epoch(run, away, rng, "leaving", (done, total))
+            leaving = not goal.reached(run.evaluate("forget"))
         done = _epoch(run, keep, rng, "keeping", (done, total))
 
 

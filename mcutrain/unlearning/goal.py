@@ -18,7 +18,7 @@ TARGET = Option(
     "target",
     float,
     None,
-    "stop when the forget set's accuracy is at most this (regression: its loss at least this); by default "
+    "goal: the forget set's accuracy is at most this (regression: its loss at least this); by default "
     f"{CLASS_TARGET} for a single class, otherwise what the validation set scores",
     0,
 )
@@ -42,7 +42,7 @@ class Goal:
     @classmethod
     def of(cls, run: Run) -> Goal:
         """The goal of a task, by its options; raises OptionError where nothing says what forgotten means."""
-        points = run.number("guard_points") / 100
+        points = run.number("guard_points") / 100 if "guard_points" in run.settings else 1.0
         rise = run.number("guard_rise") if "guard_rise" in run.settings else float("inf")
         target = run.settings["target"]
         if target is None:

@@ -60,13 +60,13 @@ class Gradient(Method):
         Option("lr", float, 0.01, "learning rate", 0, 1e3),
         Option("batch", int, 8, "device batches an optimizer step takes", 1, 1 << 20),
         Option(
-            "retain_steps", int, 1, "steps on retained samples before each step on forgotten ones", 0, 1000
+            "retain_steps", int, 2, "steps on retained samples before each step on forgotten ones", 0, 1000
         ),
         Option(
             "retain_weight", float, 1.0, "learning rate of retain steps over that of forget steps", 0, 1e3
         ),
         Option(
-            "patience", int, 0, "checks in a row at which the guard set may suffer before it stops", 0, 10_000
+            "patience", int, 5, "checks in a row at which the guard set may suffer before it stops", 0, 10_000
         ),
         Option("projection", bool, False, "remove from each forget step what opposes the retain gradient"),
         Option("mask", str, "none", "which weights may change", choices=("none", *_KINDS)),

@@ -3,7 +3,9 @@ Unlearning*, 2023), and its relatives that reset or restrict layers (Goel et al.
 Evaluations for Inexact Machine Unlearning*, 2022).
 
 Each optimizer step on retained samples is followed by the proximal step of the
-l1 norm, w ← sgn(w)·max(|w| − lr·g_t, 0), with g_t falling linearly to zero.
+l1 norm, w ← sgn(w)·max(|w| − lr·g_t, 0), with g_t falling linearly to zero.  The
+penalty's strength is given as what it adds up to, so that it means the same for
+any rate and number of steps.
 """
 
 from __future__ import annotations
@@ -38,17 +40,17 @@ class SparseFinetune(Method):
     memory_words = "none"
     cost_words = "epochs x retained samples, forward and backward"
     options = (
-        Option("epochs", int, 3, "passes over the retained data", 1, 10_000),
+        Option("epochs", int, 5, "passes over the retained data", 1, 10_000),
         Option("lr", float, 0.01, "learning rate", 0, 1e3),
         Option("batch", int, 8, "device batches an optimizer step takes", 1, 1 << 20),
         Option("momentum", float, 0.0, "momentum; needs a build with --momentum", 0, 1),
         Option(
             "l1",
             float,
-            0.05,
-            "strength of the l1 penalty at the start",
+            3.0,
+            "how far a weight is pulled to zero over all steps, in mean magnitudes of the weights",
             0,
-            1e3,
+            1e6,
             variants=("l1", "prune-first"),
         ),
         Option("k", int, 1, "layers counted from the last", 1, 1 << 16, variants=("eu-k", "cf-k")),
@@ -107,11 +109,17 @@ def _prune(run: Run) -> None:
     run.chosen["pruned"] = int(got["selected"][0])
 
 
+def _mean_magnitude(run: Run) -> float:
+    names = [t.name for t in run.manifest.trained() if t.name.endswith(".weight")]
+    weights = run.learner.executor.read(names).values()
+    return sum(float(np.abs(w, dtype=np.float64).sum()) for w in weights) / sum(w.size for w in weights)
+
+
 def _fine_tune(run: Run) -> None:
     """Epochs over the retained set, in an order drawn anew each time."""
     retain, lr, batch = run["retain"], run.number("lr"), run.count("batch")
     epochs, rng = run.count("epochs"), run.rng(_ORDER)
-    strength = run.number("l1") if "l1" in run.settings else 0.0
+    strength = _mean_magnitude(run) * run.number("l1") if "l1" in run.settings else 0.0
     updates, backward = [], None
     if "k" in run.settings:
         names = [t.name for t in last_layers(run.manifest, run.count("k"))]
@@ -125,7 +133,8 @@ def _fine_tune(run: Run) -> None:
             loss = run.accumulate(retain, chosen, calls=backward)
             run.apply(lr, len(chosen), momentum=run.number("momentum"), calls=updates)
             if strength:
-                fading = np.float32(lr * strength * (1.0 - done / total))
+                # thresholds that fall linearly and add up to the strength
+                fading = np.float32(strength * 2.0 * (total - done) / (total * (total + 1)))
                 run.execute("shrink", {"threshold": [fading]}, changes=True)
             done += 1
             run.event("fine-tuning", done, total, f"loss {loss:.4f}")
