@@ -10,144 +10,23 @@ trained models are kept in the user's cache, so a run that was stopped goes on. 
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-from accuracy import with_fresh_weights
-from common import DATA, model, table
-from onnx import TensorProto, helper, numpy_helper
+from unlearning_subjects import SCENARIOS, SUBJECTS, Subject, dscnn
+from unlearning_tables import Lines, class_tables, method_table
 
-import mcutrain
-from mcutrain import data as datasets
-from mcutrain.build import Build
 from mcutrain.errors import McutrainError
-from mcutrain.evaluation import metrics
 from mcutrain.evaluation import requests as ask
 from mcutrain.evaluation.judge import Judge, Judged
 from mcutrain.evaluation.measure import Data
-from mcutrain.evaluation.observe import Observer
-from mcutrain.evaluation.record import clean
-from mcutrain.evaluation.retrain import Plan, Step, Trainer, cache_folder
-from mcutrain.evaluation.schedule import Schedule
-from mcutrain.manifest import UNLEARNING
+from mcutrain.evaluation.retrain import Step, cache_folder
 from mcutrain.unlearning import Method, methods, parse_method
 
-OUT = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
-#: What counts as reached: forget accuracy, and distance of the retain accuracy to retrained.
-FORGET_AT_MOST, RETAIN_WITHIN = 0.05, 0.01
 GOLDS = 3
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model, its data and how it is trained."""
-
-    name: str
-    build: Build
-    data: Data
-    schedule: Schedule
-    #: shadow models with and without each sample
-    lira: int
-    #: class of the class request, and of the poison
-    forgotten: int
-    target: int
-    image: tuple[int, int] | None = None
-
-
-def dscnn() -> Subject:
-    """The MLPerf Tiny keyword spotter with fresh weights, 500 training samples."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    path = with_fresh_weights(model("dscnn"), OUT / "dscnn_fresh.onnx")
-    build = _compiled(path)
-    data = _data(build, DATA / "kws01.npz")
-    schedule = Schedule.parse("24:0.003,6:0.0006", batch=5, momentum=0.9)
-    return Subject("DS-CNN, keywords", build, data, schedule, lira=0, forgotten=3, target=7)
-
-
-def digits() -> Subject:
-    """64-48-24-10 perceptron on 718 of scikit-learn's digits."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / "digits_mlp.onnx"
-    _write_perceptron(path, (64, 48, 24, 10))
-    build = _compiled(path)
-    full = _data(build, "digits")
-    data = Data(full.x_train[::2], full.y_train[::2], full.x_test, full.y_test, full.classes)
-    schedule = Schedule.parse("16:0.02,4:0.004", batch=4, momentum=0.9)
-    return Subject("perceptron, digits", build, data, schedule, lira=24, forgotten=5, target=7, image=(8, 8))
-
-
-def _compiled(path: Path) -> Build:
-    """A native training build with the Programs of every unlearning method."""
-    return mcutrain.compile(
-        path, target="native", loss="cross-entropy", momentum=True, workers=1, unlearn=UNLEARNING
-    )
-
-
-def _data(build: Build, source: str | Path) -> Data:
-    shape = datasets.ModelShape.of(build.manifest)
-    loaded = datasets.load(source)
-    x, y = loaded.part("train", shape)
-    x_test, y_test = loaded.part("test", shape)
-    classes = int(np.prod(shape.output))
-    return Data(np.asarray(x), np.asarray(y), np.asarray(x_test), np.asarray(y_test), classes)
-
-
-def _write_perceptron(path: Path, widths: Sequence[int], seed: int = 3) -> None:
-    """Dense layers with Relu between, weights after He et al. 2015, as ONNX."""
-    rng = np.random.default_rng(seed)
-    nodes, weights, last = [], [], "x"
-    for i, (inputs, outputs) in enumerate(pairwise(widths), start=1):
-        w = rng.normal(0, (2 / inputs) ** 0.5, (outputs, inputs)).astype(np.float32)
-        weights += [
-            numpy_helper.from_array(w, f"w{i}"),
-            numpy_helper.from_array(np.zeros(outputs, np.float32), f"b{i}"),
-        ]
-        final = i == len(widths) - 1
-        out = "y" if final else f"h{i}"
-        nodes.append(helper.make_node("Gemm", [last, f"w{i}", f"b{i}"], [out], f"dense{i}", transB=1))
-        if not final:
-            nodes.append(helper.make_node("Relu", [out], [f"r{i}"], f"relu{i}"))
-        last = f"r{i}"
-    graph = helper.make_graph(
-        nodes,
-        "perceptron",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, widths[0]])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, widths[-1]])],
-        weights,
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-
-
-# ---- results that stay
-
-
-class Lines:
-    """Results by key, one line of JSON each."""
-
-    def __init__(self, name: str, again: bool) -> None:
-        self._path = OUT / f"unlearning-{name}.jsonl"
-        self.found: dict[str, dict[str, Any]] = {}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if again:
-            self._path.unlink(missing_ok=True)
-        elif self._path.exists():
-            for line in self._path.read_text().splitlines():
-                value = json.loads(line)
-                self.found[value["key"]] = value
-
-    def add(self, key: str, **values: Any) -> None:
-        value = clean({"key": key, **values})
-        self.found[key] = value
-        with self._path.open("a") as file:
-            file.write(json.dumps(value, allow_nan=False) + "\n")
 
 
 def say(word: str) -> None:
@@ -194,114 +73,7 @@ def classes(name: str, options: dict[str, str], lines: Lines, golds: int) -> Non
             say(f"{name}, class {c}: {judged.verdict.word} ({judged.verdict.reason})")
 
 
-def class_tables(lines: Lines) -> None:
-    """A table for each method and number of retrained models that was measured."""
-    for name, golds in dict.fromkeys((key.split("|")[0], key.split("|")[2]) for key in lines.found):
-        _class_table(name, golds, lines)
-
-
-def _class_table(name: str, golds: str, lines: Lines) -> None:
-    header = [
-        "class",
-        "samples",
-        "forgotten, before",
-        "after",
-        "retrained",
-        "retained, after",
-        "retrained",
-        "test without it, after",
-        "retrained",
-        "probe, after",
-        "retrained",
-        "fewer samples",
-        "with I_o stored",
-        "faster",
-        "what decides",
-    ]
-    rows, reached = [], 0
-    for key, value in lines.found.items():
-        method, c, models = key.split("|")
-        if (method, models) != (name, golds):
-            continue
-        f, o, g = value["figures"], value["original"], value["reference"]
-        missed = _missed(f, g)
-        reached += not missed
-        rows.append(
-            [
-                c,
-                value["forget"],
-                _percent(o["acc_forget"]),
-                _percent(f["acc_forget"]),
-                _percent(g["acc_forget"][0]),
-                _percent(f["acc_retain"]),
-                f"{_percent(g['acc_retain'][0])} ± {100 * g['acc_retain'][1]:.1f}",
-                _percent(f["acc_test_kept"]),
-                f"{_percent(g['acc_test_kept'][0])} ± {100 * g['acc_test_kept'][1]:.1f}",
-                _percent(f["probe_recall"]),
-                _percent(g["probe_recall"][0]),
-                f"{value['cost']['cheaper']:.1f} ×",
-                f"{_cheaper_stored(value):.1f} ×",
-                f"{value['retraining_seconds'] / max(value['cost']['seconds'], 1e-9):.1f} ×",
-                missed or "reached",
-            ]
-        )
-    print(f"\n{name}: {reached} of {len(rows)} classes reached\n")
-    table(header, rows)
-
-
-def _cheaper_stored(value: dict[str, Any]) -> float:
-    """The same where the importance over all data was stored when the network learned."""
-    cost = value["cost"]
-    return float(3 * cost["retraining"] / (3 * value["forget"] + cost["inference"]))
-
-
-def _missed(f: dict[str, Any], g: dict[str, Any]) -> str:
-    missed = []
-    if f["acc_forget"] > FORGET_AT_MOST:
-        missed.append("remembers")
-    distance = f["acc_retain"] - g["acc_retain"][0]
-    if abs(distance) > RETAIN_WITHIN + 1e-9:
-        missed.append(f"retained {100 * distance:+.1f}")
-    return ", ".join(missed)
-
-
 # ---- (b) methods × requests
-
-
-def _class_request(s: Subject) -> tuple[Data, ask.Request]:
-    return s.data, ask.by_class(s.data.y_train, s.forgotten)
-
-
-def _random_request(s: Subject) -> tuple[Data, ask.Request]:
-    return s.data, ask.at_random(len(s.data.y_train), 0.05, seed=11)
-
-
-def _worst_request(s: Subject) -> tuple[Data, ask.Request]:
-    """The 5 % with the lowest loss under the original model."""
-    trainer = Trainer(s.build, s.data.x_train, s.data.y_train, s.schedule, on_step=on_step)
-    (weights,) = trainer.train([Plan("original model", tuple(range(len(s.data.y_train))), 0)])
-    with s.build.session(workers=1) as learner:
-        learner.load(weights)
-        logits, _ = Observer(learner).outputs(s.data.x_train)
-    return s.data, ask.worst_case(metrics.losses(logits, s.data.y_train), 0.05)
-
-
-def _poison_request(s: Subject) -> tuple[Data, ask.Request]:
-    """A tenth of the samples carries a patch and a wrong label; half of them were found."""
-    poison = ask.Poison(s.target, image=s.image, value=float(s.data.x_train.max()))
-    x, y, rows = poison.spread(s.data.x_train, s.data.y_train, 0.10, seed=12)
-    data = Data(x, y, s.data.x_test, s.data.y_test, s.data.classes, poison=poison)
-    return data, ask.poisoned(rows, 0.5, seed=13)
-
-
-SCENARIOS: dict[str, Callable[[Subject], tuple[Data, ask.Request]]] = {
-    "class": _class_request,
-    "random 5 %": _random_request,
-    "worst case 5 %": _worst_request,
-    "poison, half known": _poison_request,
-}
-SUBJECTS = {"dscnn": dscnn, "digits": digits}
-
 
 #: Switches of the gradient family that are compared one at a time.
 _SWITCHES: tuple[tuple[str, Any], ...] = (
@@ -391,73 +163,6 @@ def compare(
                     say(f"{key}: {judged.verdict.word} ({judged.verdict.reason})")
 
 
-#: Columns of the comparison: name and title; percent unless said otherwise.
-COLUMNS = {
-    "acc_forget": "forgotten",
-    "acc_retain": "retained",
-    "acc_test": "test",
-    "backdoor": "backdoor",
-    "mia_entropy": "entropy",
-    "mia_confidence": "confidence",
-    "auc_loss": "AUC",
-    "rmia": "RMIA",
-    "lira": "LiRA",
-    "kl_forget": "KL",
-    "klom_forget": "KLoM",
-    "activation_distance": "activation",
-    "zrf": "ZRF",
-    "weight_distance": "weights",
-    "cka_forget": "CKA f",
-    "cka_retain": "CKA r",
-    "probe_recall": "probe",
-    "knn_recall": "k-NN",
-    "row_cosine": "row",
-    "enrol_5": "enrol",
-    "relearn_5": "relearn",
-    "int8_forget": "INT8",
-    "relapse": "relapse",
-}
-
-
-def _method_table(prefix: str, lines: Lines) -> None:
-    from mcutrain.evaluation.report import PLAIN
-
-    base = lines.found.get(f"{prefix}|models")
-    if base is None:
-        return
-    columns = [c for c in COLUMNS if c in base["original"]]
-
-    def cells(values: dict[str, Any]) -> list[str]:
-        found = []
-        for c in columns:
-            value = values.get(c)
-            plain = c in PLAIN
-            found.append("–" if value is None else f"{value:.2f}" if plain else f"{100 * value:.1f}")
-        return found
-
-    rows = [["original", *cells(base["original"]), "", ""]]
-    means = {c: v[0] for c, v in base["reference"].items()}
-    floors = {c: v[1] for c, v in base["reference"].items()}
-    rows.append(["retrained", *cells(means), "1 ×", ""])
-    rows.append(["± floor", *cells(floors), "", ""])
-    refused = []
-    for key, value in lines.found.items():
-        if not key.startswith(f"{prefix}|") or key.endswith("|models"):
-            continue
-        name = key.rpartition("|")[2]
-        if "refused" in value:
-            refused.append(f"{name}: {value['refused']}")
-            continue
-        verdict = value["verdict"]
-        cheaper = value["cost"]["cheaper"]
-        judged = verdict["word"] + (f": {verdict['gate']}" if verdict["gate"] else "")
-        rows.append([name, *cells(value["figures"]), "–" if cheaper is None else f"{cheaper:.1f} ×", judged])
-    print(f"\n**{base['subject']}: {base['request']}** ({base['forget']} of {base['train']} samples)\n")
-    table(["", *(COLUMNS[c] for c in columns), "cheaper", "verdict"], rows)
-    for line in refused:
-        print(f"\nNot run: {line}.")
-
-
 # ---- common
 
 
@@ -493,10 +198,6 @@ def _values(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -522,7 +223,7 @@ def main() -> None:
             compare(args.models, args.requests, lines, args.golds, args.lira)
         for name in args.models:
             for scenario in args.requests:
-                _method_table(f"{name}|{scenario}", lines)
+                method_table(f"{name}|{scenario}", lines)
 
 
 if __name__ == "__main__":

@@ -99,11 +99,6 @@ def constant(
     return Schedule((Phase(epochs, lr),), batch, momentum, weight_decay)
 
 
-def total_steps(schedule: Schedule, samples: int) -> int:
-    """Optimizer steps of a whole schedule."""
-    return schedule.epochs * -(-samples // schedule.batch)
-
-
 def seeds(first: int, count: int) -> Sequence[int]:
     """Seeds of ``count`` retrained models, all other than the original's ``first``."""
     return [first + 1 + number for number in range(count)]
