@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mcutrain.compiler.passes.together import check_places, side_by_side
 from mcutrain.errors import GraphError, MemoryLimitError
 from mcutrain.ir import Graph, Placement, Program, Tensor
 from mcutrain.manifest import MemoryEntry, Options
@@ -80,6 +81,8 @@ def plan_memory(
         MemoryLimitError: the Programs need more than ``limit``.
     """
     persistent = _persistent_tensors(graphs)
+    trained = [name for name in persistent if f"{name}.gradient" in persistent]
+    persistent = {t.name: t for t in side_by_side(list(persistent.values()), trained)}
     placements: dict[str, Placement] = {}
     ends: dict[Literal["data", "arena"], int] = {"data": 0, "arena": 0}
     for tensor in persistent.values():
@@ -99,6 +102,7 @@ def plan_memory(
             placed[view] = placements[source]
         check_overlap(graph.name, buffers, offsets, options.guard)
         programs.append(Program(graph, placed))
+        check_places(programs[-1])
         scratch = max(scratch, peak)
         workspace = max([workspace, *(b.nbytes for b in buffers if b.names[0].startswith("workspace:"))])
 

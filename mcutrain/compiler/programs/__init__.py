@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from mcutrain.compiler.passes.immediate import round_on_reading
 from mcutrain.compiler.passes.precision import f16_parameters, mixed
+from mcutrain.compiler.passes.together import can_join, join_updates
 from mcutrain.compiler.programs import training, unlearning
 from mcutrain.compiler.programs.training import trained_parameters
 from mcutrain.errors import OptionError
@@ -48,6 +49,7 @@ def build_programs(graph: Graph, options: Options) -> list[Graph]:
     for program in programs:
         program = mixed(program, halved) if options.precision == "mixed" else program
         program = round_on_reading(program) if options.immediate else program
+        program = join_updates(program) if can_join(options) else program
         program = prune(program, keep=program.inputs)
         verify(program)
         lowered[program.name] = program
