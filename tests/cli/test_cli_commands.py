@@ -50,8 +50,8 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
 
 
 def test_the_verbs_are_those_of_the_manual() -> None:
-    verbs = "certificate compile doctor eval evaluate flash infer info key profile pull push targets train tune"
-    verbs += " unlearn verify"
+    verbs = "certificate compile doctor eval evaluate flash infer info key profile pull push targets train"
+    verbs += " tune unlearn verify"
     assert sorted(cli.commands) == verbs.split()
 
 
