@@ -97,7 +97,6 @@ struct mct_x_down {
 };
 
 /* clang-format off */
-#define MCT_X_OP(f3, f7, to, p, q) ".insn r 0x57, " f3 ", " f7 ", %[" to "], " p ", " q "\n\t"
 #define MCT_X_DOWN_LD(to, by) MCT_X_LD(to, by)
 #define MCT_X_DOWN_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %[" s "], %[" v "], %[" w "]\n\t"
 #define MCT_X_DOWN_ZERO(s) "mv %[" s "], x0\n\t"
