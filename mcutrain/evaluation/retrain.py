@@ -14,6 +14,8 @@ import queue
 import subprocess
 import sys
 import threading
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -141,9 +143,10 @@ class Trainer:
             KeyboardInterrupt: after all processes have ended.
         """
         paths = [self.path(plan) for plan in plans]
-        missing = [(p, path) for p, path in zip(plans, paths, strict=True) if not path.is_file()]
+        whole = {path for path in paths if _whole(path)}
+        missing = [(p, path) for p, path in zip(plans, paths, strict=True) if path not in whole]
         for plan, path in zip(plans, paths, strict=True):
-            if path.is_file():
+            if path in whole:
                 self._say(plan, 1, 1, len(plans) - len(missing), len(plans), cached=True)
         if missing:
             self._run(missing, len(plans))
@@ -155,12 +158,12 @@ class Trainer:
 
     def _run(self, missing: Sequence[tuple[Plan, Path]], of: int) -> None:
         data = self._cache / f"data-{_digest({'x': self._x, 'y': self._y})[:24]}.npz"
-        if not data.is_file():
+        if not _whole(data):
             write_arrays(data, {"x": self._x, "y": self._y})
         start = None
         if self._start is not None:
             start = self._cache / f"start-{_digest(self._start)[:24]}.npz"
-            if not start.is_file():
+            if not _whole(start):
                 write_arrays(start, self._start)
         waiting: queue.SimpleQueue[tuple[Plan, dict[str, Any]]] = queue.SimpleQueue()
         for plan, path in missing:
@@ -267,6 +270,14 @@ def _digest(arrays: Mapping[str, Array]) -> str:
         digest.update(f"{name}\0{array.dtype.str}{array.shape}\0".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _whole(path: Path) -> bool:
+    """Whether a kept file can be read; one that a full disk or a crash damaged is made again."""
+    try:
+        return bool(_load(path))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return False
 
 
 def _load(path: Path) -> dict[str, Array]:

@@ -78,6 +78,10 @@ def test_what_was_trained_is_found_again_and_only_that(
     again = trainer().train([PLANS[1], PLANS[0]])
     assert [s.cached for s in steps] == [True, True]
     assert weights_hash(again[0]) == weights_hash(first[1])
+    # a file that was damaged is made again
+    damaged = trainer().path(PLANS[0])
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    assert weights_hash(trainer().train(PLANS[:1])[0]) == weights_hash(first[0])
     # anything that decides the weights decides the name
     paths = {
         trainer().path(PLANS[0]),
