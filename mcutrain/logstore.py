@@ -183,6 +183,13 @@ class LogStore:
             raise StoreError(
                 f"the run log cannot be read: {error}", "it was written by another version"
             ) from None
+        lost = [run.name for i, run in enumerate(self.runs, 1) if run.number != i]
+        if lost or ("state" not in entries and any(run.trained for run in self.runs)):
+            raise StoreError(
+                "the flash of the device is damaged: its store has lost "
+                + ("runs of the log" if lost else "the state of the model"),
+                "replace the device, or remove its state folder to start anew",
+            )
         self._index()
 
     def _index(self) -> None:

@@ -182,6 +182,24 @@ def test_the_copy_is_compared(build: Build, executor: str) -> None:
         assert json.loads(path.read_text()) == copy
 
 
+@pytest.mark.parametrize(
+    ("entry", "reason"), [("state", "the state of the model"), ("run/1", "runs of the log")]
+)
+def test_damaged_flash_is_not_gone_on_with(build: Build, entry: str, reason: str) -> None:
+    with opened(build, "native") as log:
+        for seed in (1, 2):
+            log.record_run(f"run {seed}", *samples(seed), **OPTIONS)
+        log.store.begin()
+        log.store.commit(purge=True)
+        part = log.store.read(entry)[-200:]
+    flash = build.state_folder / "flash.bin"
+    contents = bytearray(flash.read_bytes())
+    contents[contents.rindex(part)] ^= 1
+    flash.write_bytes(contents)
+    with pytest.raises(StoreError, match=f"is damaged: its store has lost {reason}"), opened(build, "native"):
+        pass
+
+
 def test_snapshots_stay_in_their_budget(build: Build) -> None:
     with opened(build, "native") as log:
         size = log.snapshot_size()

@@ -85,8 +85,9 @@ bool mct_store_is_whole(const struct mct_store_entry *entry) {
     return crc == entry->crc;
 }
 
-/* Read a slot into `candidate`; whether it is complete. */
-static bool read_slot(uint32_t number) {
+/* Read a slot into `candidate`; whether it is complete. Where no slot is, `rescue` takes one without the
+ * entries that are damaged. */
+static bool read_slot(uint32_t number, bool rescue) {
     uint32_t base = number * slot_bytes;
     struct header *header = &candidate.header;
     if (!mct_flash_read(base, (uint8_t *)header, sizeof *header) || header->magic != MAGIC ||
@@ -97,9 +98,14 @@ static bool read_slot(uint32_t number) {
         return false;
     if (directory_crc(&candidate) != header->crc)
         return false;
-    for (uint32_t i = 0; i < header->entries; i++)
-        if (!mct_store_is_whole(&candidate.entries[i]))
+    for (uint32_t i = 0; i < header->entries;) {
+        if (mct_store_is_whole(&candidate.entries[i]))
+            i++;
+        else if (rescue)
+            candidate.entries[i] = candidate.entries[--header->entries];
+        else
             return false;
+    }
     return true;
 }
 
@@ -189,6 +195,17 @@ static bool purge(void) {
 
 /* ---- transactions ----------------------------------------------------------------------------------- */
 
+static void choose_slot(bool rescue) {
+    for (uint32_t number = 0; number < 2; number++) {
+        if (!read_slot(number, rescue))
+            continue;
+        if (newest.header.sequence && (int32_t)(candidate.header.sequence - newest.header.sequence) < 0)
+            continue;
+        newest = candidate;
+        slot = number;
+    }
+}
+
 void mct_store_start(void) {
     flash = mct_flash_start();
     if (flash.block < 4096 || flash.size / flash.block > MOST_BLOCKS || flash.size % flash.block) {
@@ -201,17 +218,14 @@ void mct_store_start(void) {
         flash.size = 0;
         return;
     }
-    for (uint32_t number = 0; number < 2; number++) {
-        if (!read_slot(number))
-            continue;
-        if (newest.header.sequence && (int32_t)(candidate.header.sequence - newest.header.sequence) < 0)
-            continue;
-        newest = candidate;
-        slot = number;
-    }
+    choose_slot(false);
+    if (!newest.header.sequence)
+        choose_slot(true);
     if (newest.header.flags & PURGE) {
         uint8_t mark[PURGED_BYTES];
-        purged = mct_flash_read(slot * slot_bytes + PURGED_AT, mark, sizeof mark) && !mark[0];
+        purged = mct_flash_read(slot * slot_bytes + PURGED_AT, mark, sizeof mark);
+        for (uint32_t i = 0; i < PURGED_BYTES; i++)
+            purged = purged && !mark[i];
         if (!purged)
             purge();
     }

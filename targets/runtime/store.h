@@ -3,7 +3,7 @@
  * The first blocks of the flash are two slots for a directory, the rest holds the entries' bytes, whole
  * blocks each. A transaction writes new entries into free blocks and then the new directory into the other
  * slot, its header last: until that page is there, the older slot and all it names are as they were. At start
- * the newest slot whose checksums hold wins.
+ * the newest slot whose checksums hold wins; where there is none, the newest with what is whole in it.
  *
  * Slot:  u32 magic, version, sequence number, number of entries, flags, CRC-32 of all else that follows and
  *        precedes; build id [32]; and from the next page on the entries.

@@ -22,6 +22,7 @@ TARGETS = [
     "native",
     pytest.param("qemu", marks=pytest.mark.qemu),
     pytest.param("qemu-uart", marks=pytest.mark.qemu),
+    pytest.param("qemu-xpulp", marks=pytest.mark.qemu),
     pytest.param("gvsoc", marks=pytest.mark.gvsoc),
 ]
 TENSORS = ["head", "half"]
@@ -221,6 +222,28 @@ def test_a_damaged_newest_slot_gives_way_to_the_older(native_board: Board) -> No
     with native_board.session() as session:
         assert session.store.facts().sequence == 1
         assert same(session, values(1))
+
+
+def test_a_store_whose_only_slot_is_damaged_keeps_the_rest(native_board: Board) -> None:
+    with native_board.session() as session:
+        session.store.set_key(bytes(range(32)))
+        session.write(values(1))
+        session.store.begin()
+        session.store.keep("state", TENSORS)
+        session.store.put("text", b"what is damaged" * 9)
+        session.store.commit(purge=True)
+    contents = bytearray(native_board.flash.read_bytes())
+    contents[contents.index(b"what is damaged")] ^= 1
+    native_board.flash.write_bytes(contents)
+    with native_board.session() as session:
+        assert set(session.store.entries()) == {"key", "state"}
+        assert session.store.facts().keyed
+        assert same(session, values(1))
+        session.store.begin()
+        session.store.put("text", b"new")
+        session.store.commit()
+    with native_board.session() as session:
+        assert session.store.read("text") == b"new"
 
 
 #: What the store holds before and after the transaction whose power is cut.
