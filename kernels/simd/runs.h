@@ -22,7 +22,7 @@ enum { MCT_RUNS_SAVED = 16 };
  *
  * mct_run_blocks: b goes on without a skip; `skips` has that of a after each run, which is 0 after the last.
  * mct_run_plain: the same without bias and relu. mct_run_apart: so too, and `skips` has that of a and that of
- * b before each run. The calls change b, y, bias and blocks. */
+ * b before each run. The calls change a, b, y, bias and blocks. */
 struct mct_run_blocks {
     const mct_elem *a, *b;
     int32_t a_step, b_step, a_back, b_back;
@@ -36,6 +36,9 @@ struct mct_run_blocks {
     int32_t b_next; /* from one block to the next */
     uint32_t blocks;
     uint32_t saved[MCT_RUNS_SAVED];
+    uint32_t quads;         /* times all of that, each a_quad from the one before, y y_quad from its end */
+    int32_t a_quad, y_quad; /* bytes */
+    uint32_t first[4];      /* of the call: b, bias, blocks, quads */
 };
 
 /* acc[4 r + c] += the sum over all runs, rows acc_step apart, for blocks of four columns; a goes on without a
@@ -161,7 +164,7 @@ MCT_INLINE void mct_sum_run(float sum[16], const mct_elem *a, int32_t a_step, co
     }
 }
 
-static __attribute__((unused)) void mct_run_any(struct mct_run_blocks *k, bool apart, bool finish) {
+static void mct_run_quad(struct mct_run_blocks *k, bool apart, bool finish) {
     for (; k->blocks; k->blocks--) {
         float sum[16] = {0};
         const mct_elem *a = k->a, *b = k->b;
@@ -183,6 +186,18 @@ static __attribute__((unused)) void mct_run_any(struct mct_run_blocks *k, bool a
         k->b = mct_bytes_on(k->b, k->b_next);
         k->y += 4;
         k->bias += finish ? 4 : 0;
+    }
+}
+
+static __attribute__((unused)) void mct_run_any(struct mct_run_blocks *k, bool apart, bool finish) {
+    const struct mct_run_blocks first = *k;
+    for (uint32_t quad = 0; quad < first.quads; quad++) {
+        k->b = first.b;
+        k->bias = first.bias;
+        k->blocks = first.blocks;
+        mct_run_quad(k, apart, finish);
+        k->a = mct_bytes_on(k->a, k->a_quad);
+        k->y = (mct_elem *)(void *)((uint8_t *)k->y + k->y_quad);
     }
 }
 

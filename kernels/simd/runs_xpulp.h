@@ -60,6 +60,34 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
     "lw a1, 20(sp)\n\t"                                                                                      \
     "lw gp, 24(sp)\n\t"                                                                                      \
     "lw a3, 4(sp)\n\t"
+/* what each four rows begin with, and the next ones */
+#define MCT_FIRST                                                                                            \
+    "lw a4, 44(sp)\n\t"                                                                                      \
+    "lw a5, 56(sp)\n\t"                                                                                      \
+    "sw a3, 136(sp)\n\t"                                                                                     \
+    "sw a4, 140(sp)\n\t"                                                                                     \
+    "lw a4, 124(sp)\n\t"                                                                                     \
+    "sw a5, 144(sp)\n\t"                                                                                     \
+    "sw a4, 148(sp)\n\t"
+#define MCT_NEXT_QUAD                                                                                        \
+    "lw a5, 148(sp)\n\t"                                                                                     \
+    "lw a4, 0(sp)\n\t"                                                                                       \
+    "lw a3, 128(sp)\n\t"                                                                                     \
+    "addi a5, a5, -1\n\t"                                                                                    \
+    "sw a5, 148(sp)\n\t"                                                                                     \
+    "add a4, a4, a3\n\t"                                                                                     \
+    "sw a4, 0(sp)\n\t"                                                                                       \
+    "lw a4, 36(sp)\n\t"                                                                                      \
+    "lw a3, 132(sp)\n\t"                                                                                     \
+    "add a4, a4, a3\n\t"                                                                                     \
+    "sw a4, 36(sp)\n\t"                                                                                      \
+    "lw a4, 140(sp)\n\t"                                                                                     \
+    "lw a3, 136(sp)\n\t"                                                                                     \
+    "sw a4, 44(sp)\n\t"                                                                                      \
+    "lw a4, 144(sp)\n\t"                                                                                     \
+    "sw a3, 4(sp)\n\t"                                                                                       \
+    "sw a4, 56(sp)\n\t"                                                                                      \
+    "bnez a5, 1b\n\t"
 #define MCT_LEAVE MCT_SAVED(lw, sp) "lw sp, 120(sp)\n\t" "ret\n\t"
 #define MCT_BEGIN                                                                                            \
     "lw a2, 0(sp)\n\t"                                                                                       \
@@ -156,11 +184,14 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
     }
 
 MCT_RUN_FUNCTION(mct_run_blocks, mct_run_blocks,
-                 MCT_ENTER "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_ON MCT_STORE_BIAS MCT_END MCT_LEAVE)
+                 MCT_ENTER MCT_FIRST "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_ON MCT_STORE_BIAS MCT_END MCT_NEXT_QUAD
+                 MCT_LEAVE)
 MCT_RUN_FUNCTION(mct_run_plain, mct_run_blocks,
-                 MCT_ENTER "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_ON MCT_STORE_PLAIN MCT_END MCT_LEAVE)
+                 MCT_ENTER MCT_FIRST "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_ON MCT_STORE_PLAIN MCT_END MCT_NEXT_QUAD
+                 MCT_LEAVE)
 MCT_RUN_FUNCTION(mct_run_apart, mct_run_blocks,
-                 MCT_ENTER "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_APART MCT_STORE_PLAIN MCT_END MCT_LEAVE)
+                 MCT_ENTER MCT_FIRST "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_APART MCT_STORE_PLAIN MCT_END MCT_NEXT_QUAD
+                 MCT_LEAVE)
 MCT_RUN_FUNCTION(mct_run_sums, mct_run_sums,
                  MCT_ENTER "1:\n\t" MCT_BEGIN
                  "lw a4, 36(sp)\n\t"
@@ -178,6 +209,8 @@ MCT_RUN_FUNCTION(mct_run_sums, mct_run_sums,
 #undef MCT_SAVED
 #undef MCT_ENTER
 #undef MCT_LEAVE
+#undef MCT_FIRST
+#undef MCT_NEXT_QUAD
 #undef MCT_BEGIN
 #undef MCT_ZERO
 #undef MCT_LOAD_A

@@ -347,15 +347,15 @@ static __attribute__((noinline)) void mct_walk_clip(const struct mct_walk *k, mc
 MCT_INLINE void mct_walk_run(const struct mct_walk *k, const struct mct_walk_phase *phase,
                              struct mct_run_blocks *run) {
     mct_elem *y = run->y;
-    const uint32_t count = 4 * run->blocks;
+    const uint32_t count = 4 * run->blocks, quads = run->quads;
     if (k->finish.bias)
         mct_run_blocks(run);
     else if (phase->apart)
         mct_run_apart(run);
     else
         mct_run_plain(run);
-    if (k->clip)
-        mct_walk_clip(k, y, count);
+    for (uint32_t q = 0; k->clip && q < quads; q++)
+        mct_walk_clip(k, y + 4 * q * k->y_stride, count);
 }
 
 /* Four pixels at a time, `count` times from block `block` of the row at x and y on, and run->blocks blocks of
@@ -368,15 +368,19 @@ mct_walk_quads(const struct mct_walk *k, const struct mct_walk_phase *phase, str
     const uint32_t x_stride = k->x_stride, y_stride = k->y_stride, rest = phase->columns - 4;
     const uint32_t blocks = run->blocks;
     const float *bias = run->bias;
-    for (uint32_t column = 4 * block; count; count--) {
+    run->a_quad = (int32_t)(4 * x_stride * sizeof(mct_elem));
+    run->y_quad = (int32_t)(4 * (y_stride - blocks) * sizeof(mct_elem));
+    for (uint32_t column = 4 * block, quads; count; count -= quads) {
         const uint32_t at = mct_min(column, rest);
+        quads = column > rest ? 1 : mct_min(count, (phase->columns - column) / 4);
         run->a = x + at * x_stride;
         run->b = w;
         run->y = y + at * y_stride;
         run->bias = bias;
         run->blocks = blocks;
+        run->quads = quads;
         mct_walk_run(k, phase, run);
-        column += 4;
+        column += 4 * quads;
         if (column >= phase->columns) {
             column = 0;
             x += x_row;
@@ -413,6 +417,7 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
         .a_step = (int32_t)((k->copied ? k->pitch : k->x_stride) * sizeof(mct_elem)),
         .b_step = (int32_t)(k->pitch * sizeof(mct_elem)),
         .y_step = (int32_t)(k->y_stride * sizeof(mct_elem)),
+        .quads = 1,
         .pairs = phase->pairs,
         .skips = phase->skips,
         .runs = phase->runs,
