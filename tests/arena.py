@@ -14,6 +14,7 @@ from mcutrain.executor import Array
 from mcutrain.learning import Learner
 from mcutrain.manifest import Manifest, TensorEntry
 from mcutrain.ops import op_for
+from mcutrain.ops.base import align
 
 #: name of the tensor that is a whole memory region
 WHOLE = {"arena": "the whole arena", "data": "the whole data region"}
@@ -42,7 +43,9 @@ def allowed(build: Build, program: str, region: str = "arena") -> list[np.ndarra
         for name in call.outputs:
             entry = manifest.tensor(name, program)
             if entry.region == region:
-                mask[entry.offset : entry.offset + entry.nbytes] = True
+                # a call on all parameters goes through what lies between them, too
+                nbytes = align(entry.nbytes) if lowered_node.op.startswith("All") else entry.nbytes
+                mask[entry.offset : entry.offset + nbytes] = True
         workspace = placed.placements.get(f"workspace:{index}")
         if workspace is not None and workspace.region == region:
             stride = op_for(lowered_node.op).workspace(

@@ -42,6 +42,7 @@ KERNELS = [
         "dense_rounded",
         "dense_update",
         "mean_squared_error",
+        "relu_bias_gradient",
     ),
     *("conv2d_forward", "conv2d_input_gradient", "conv2d_weight_gradient"),
     *("depthwise_forward", "depthwise_input_gradient", "depthwise_weight_gradient"),
@@ -321,6 +322,16 @@ def test_mean_squared_error(count: int) -> None:
     x, target = rng.normal(size=(1, count)).astype("f2"), rng.normal(size=(1, count)).astype("f4")
     kernel_harness.check_kernel("MeanSquaredError", [x, target, np.float32([8])], workers=(8, 3))
     kernel_harness.check_kernel("MeanSquaredErrorLoss", [x, target], workers=(8, 3))
+
+
+@pytest.mark.parametrize(("rows", "channels"), [(9, 16), (125, 64), (300, 18), (131, 128), (64, 33)])
+def test_relu_and_bias_gradient(rows: int, channels: int) -> None:
+    rng = np.random.default_rng(rows)
+    dy, y = rng.normal(size=(rows, channels)).astype("f2"), rng.normal(size=(rows, channels)).astype("f2")
+    given = [dy, np.maximum(y, 0), rng.normal(size=channels).astype("f4")]
+    kernel_harness.check_kernel(
+        "ReluBiasGradient", given, {"activation": "relu"}, inplace={1: 2}, workers=(8, 3)
+    )
 
 
 def test_dense_batched() -> None:

@@ -70,6 +70,28 @@ def fuse_activation(graph: Graph) -> Graph:
     return result
 
 
+def fuse_relu_and_bias_gradient(graph: Graph) -> Graph:
+    """The gradient of a ReLU, then that of the bias before it → one node that passes over it once."""
+    result = graph.copy()
+    for bias in [n for n in graph.nodes if n.op == "BiasGradient"]:
+        relu = result.producers().get(bias.inputs[0])
+        if relu is None or relu.op != "ActivationGradient" or relu.attrs["activation"] != "relu":
+            continue
+        start, end = result.nodes.index(relu), result.nodes.index(bias)
+        if any(relu.outputs[0] in node.inputs for node in result.nodes[start:end]):
+            continue
+        result.nodes[end] = Node(
+            "ReluBiasGradient",
+            (*relu.inputs, bias.inputs[1]),
+            (*relu.outputs, *bias.outputs),
+            {"activation": "relu"},
+            bias.name,
+            bias.source,
+        )
+        del result.nodes[start]
+    return result
+
+
 def fuse_padding(graph: Graph) -> Graph:
     """Zero padding of height and width, then a convolution of nothing but it → the convolution's padding."""
     result = graph.copy()

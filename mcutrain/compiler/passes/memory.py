@@ -37,6 +37,7 @@ IN_PLACE: dict[str, tuple[int, ...]] = {
     "Mul": (0, 1),
     "Div": (0, 1),
     "ActivationGradient": (0, 1),
+    "ReluBiasGradient": (0, 1),
 }
 
 
@@ -194,10 +195,12 @@ def _buffers(graph: Graph, workers: int) -> tuple[list[Buffer], dict[str, str]]:
             source = node.inputs[0]
         elif node.op in IN_PLACE:
             source = _overwritable(graph, index, holder, last)
-        for name in node.outputs:
+        for position, name in enumerate(node.outputs):
             if graph.tensors[name].persistent:
                 continue
-            root = holder.get(source, source) or name
+            # only the first output takes over an operand's bytes
+            taken = source if position == 0 else name
+            root = holder.get(taken, taken) or name
             holder[name] = root
             members.setdefault(root, []).append(name)
             first.setdefault(root, index)

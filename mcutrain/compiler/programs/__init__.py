@@ -14,6 +14,7 @@ unlearning are described in :mod:`mcutrain.compiler.programs.unlearning`.
 
 from __future__ import annotations
 
+from mcutrain.compiler.passes.fuse import fuse_relu_and_bias_gradient
 from mcutrain.compiler.passes.immediate import round_on_reading
 from mcutrain.compiler.passes.precision import f16_parameters, mixed
 from mcutrain.compiler.passes.together import can_join, join_updates
@@ -49,6 +50,7 @@ def build_programs(graph: Graph, options: Options) -> list[Graph]:
     for program in programs:
         program = mixed(program, halved) if options.precision == "mixed" else program
         program = round_on_reading(program) if options.immediate else program
+        program = fuse_relu_and_bias_gradient(program)
         program = join_updates(program) if can_join(options) else program
         program = prune(program, keep=program.inputs)
         verify(program)
