@@ -3,7 +3,7 @@
 Before this pass every float tensor is f32.  In ``mixed`` every activation
 becomes f16 and so do constants and frozen parameters; trained parameters stay
 f32 and are rounded to f16 right before each use, so that a copy lives no
-longer than its layer.  Biases, accumulators, losses and everything the
+longer than its layer; that of a small one is kept.  Biases, accumulators, losses and everything the
 optimizer touches stay f32 (numerics.md, precision modes).
 """
 
@@ -45,6 +45,8 @@ F32_OUTPUTS: dict[str, frozenset[int]] = {
     "UnlearningLoss": frozenset({0}),
     "UnlearningRegressionLoss": frozenset({0}),
 }
+#: Elements of a parameter whose rounded copy is kept for the backward pass: making it anew costs more.
+_KEPT = 1024
 #: Operators on f32 state only: nothing in them is re-typed.
 F32_OPS = frozenset({"Fill", "FiniteCheck", "Sgd", "LossScaleUpdate", "SumSquares"})
 
@@ -123,7 +125,10 @@ def _rounded(out: Graph, node: Node, name: str, masters: Collection[str]) -> str
         return out.add_tensor(_to_f16(replace(tensor, name=f"{name}.f16"))).name
     if name not in masters:
         return name
-    copy = out.unique_name(f"{name}.f16")
+    kept = f"{name}.f16"
+    if tensor.size <= _KEPT and kept in out.tensors:
+        return kept
+    copy = out.unique_name(kept)
     out.tensors[copy] = Tensor(copy, tensor.shape, "f16")
     out.nodes.append(Node("Cast", (name,), (copy,), {"dtype": "f16"}, f"{node.name}.round", node.source))
     return copy
