@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mcutrain.errors import DataError, OptionError
+from mcutrain.learning import Evaluation
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning.base import Carrier, Cost, Method, Outcome, Streamed, Task, Variant, register
 from mcutrain.unlearning.goal import GUARD_POINTS, TARGET, Goal, asks_validation, describe
@@ -96,12 +97,12 @@ class Ssd(Method):
                 return run.outcome("the forget set is at its target already", before, changed=False)
             samples = _original_importance(run)
             factor = accumulate_squares(run, [forget])
-            measured = run.save()
+            measured, guard = run.save(), run.evaluate("guard")
             alphas = [s * samples / len(forget) for s in SHARES]
             if run.settings["alpha"] is not None:
                 alphas = [run.number("alpha")]
             for damping in _dampings(run):
-                stop = _search(run, goal, measured, (damping, factor), alphas)
+                stop = _search(run, goal, guard, measured, (damping, factor), alphas)
                 if not stop:
                     break
             if stop:
@@ -172,13 +173,18 @@ def _dampings(run: Run) -> tuple[float, ...]:
 
 
 def _search(
-    run: Run, goal: Goal, start: Snapshot, how: tuple[float, np.float32], alphas: Sequence[float]
+    run: Run,
+    goal: Goal,
+    guard: Evaluation,
+    start: Snapshot,
+    how: tuple[float, np.float32],
+    alphas: Sequence[float],
 ) -> str:
     """Dampen with falling thresholds; returns why it failed, or nothing and leaves the network dampened.
 
-    ``how`` is λ, and what makes the accumulated squares a mean.
+    ``guard`` is what the guard set scored at ``start``; ``how`` is λ, and what makes the accumulated
+    squares a mean.
     """
-    guard = run.evaluate("guard")
     halvings = run.count("refine") if len(alphas) > 1 else 0
     total, waiting = len(alphas) + halvings, list(alphas)
     # the smallest threshold that forgets too little, and the largest that forgets but hurts

@@ -96,6 +96,18 @@ def test_the_guard_set_has_the_last_word(trained: Trained) -> None:
     assert (loose.after["guard"].accuracy or 0) < (loose.before["guard"].accuracy or 0)
 
 
+def test_every_damping_is_measured_against_the_network_as_it_was(trained: Trained) -> None:
+    """What an earlier λ did to the guard set must not count as where it began."""
+    with trained.build.session() as device:
+        for label in range(10):
+            forget, retain = trained.of_class(label)
+            for alpha in (0.5, 2.0):
+                device.load(trained.weights)
+                outcome = SSD.run(Task(device, forget, retain, options={"alpha": alpha}))
+                lost = (outcome.before["guard"].accuracy or 0) - (outcome.after["guard"].accuracy or 0)
+                assert outcome.missed or lost <= 0.01 + 1e-9, (label, alpha, lost)
+
+
 def test_retained_importance_needs_no_retained_data(trained: Trained) -> None:
     """After the request the stored importance is close to one measured on the retained samples alone."""
     with trained.build.session() as device:
