@@ -17,15 +17,19 @@ from mcutrain.compiler.elf import read_elf
 def main() -> None:
     rows = []
     for name in MODELS:
-        for precision in ("fp32", "mixed"):
-            build = mcutrain.compile(model(name), target="qemu", precision=precision, loss=LOSSES[name])
+        kinds = [("fp32", False), ("mixed", False), *([("mixed", True)] if name == "autoencoder" else [])]
+        for precision, immediate in kinds:
+            build = mcutrain.compile(
+                model(name), target="qemu", precision=precision, loss=LOSSES[name], immediate=immediate
+            )
             memory = build.manifest.memory
             elf = read_elf(build.firmware_path)
             symbols = [elf.symbol("mct_data"), elf.symbol("mct_arena")]
             linked = sum(symbol.size for symbol in symbols if symbol is not None)
             plan = build.manifest.data_size + build.manifest.arena_size
             parts = [memory.weights, memory.gradients, memory.inputs, memory.scratch]
-            rows.append([name, precision, *(f"{part:,}" for part in parts), f"{plan:,}", f"{linked:,}"])
+            kind = precision + immediate * ", --immediate"
+            rows.append([name, kind, *(f"{part:,}" for part in parts), f"{plan:,}", f"{linked:,}"])
     table(
         ["model", "precision", "weights", "gradients", "inputs", "activations + workspace", "plan", "linked"],
         rows,
