@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import mcutrain
 from mcutrain import data
-from mcutrain.learning import Event, StepEvent
+from mcutrain.events import Event, StepEvent
 
 #: The model: convolutions (output channels, stride), each 3×3 with Relu, then a dense layer.
 CONVOLUTIONS = ((8, 1), (16, 2), (32, 2))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from mcutrain.data import Samples
 from mcutrain.errors import DataError, DivergedError, McutrainError, OptionError, StoreError
+from mcutrain.events import Event, StepEvent, Training
 from mcutrain.executor import Array
 from mcutrain.hoststore import HostStore
 from mcutrain.interrupt import between_steps
-from mcutrain.learning import Event, Learner, StepEvent, Training
+from mcutrain.learning import Learner
 from mcutrain.logstore import RUN, SNAPSHOT
 from mcutrain.requestlog import RequestLog
 from mcutrain.runrecords import (

@@ -22,6 +22,7 @@ FLOORS = {
     "manifest": 2,
     "targets": 2,
     "executor": 2,
+    "events": 2,
     "npz": 2,
     "store": 3,
     "hoststore": 3,

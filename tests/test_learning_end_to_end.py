@@ -15,8 +15,8 @@ from onnx_models import model, node
 import mcutrain
 from mcutrain import data
 from mcutrain.errors import DivergedError
+from mcutrain.events import EpochEvent, Event
 from mcutrain.executor import Array
-from mcutrain.learning import EpochEvent, Event
 from mcutrain.manifest import Precision
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits_cnn.py"

@@ -16,7 +16,7 @@ import pytest
 import mcutrain
 from mcutrain.build import Build
 from mcutrain.errors import DataError, DivergedError, OptionError, SimulatorError, StoreError
-from mcutrain.learning import StepEvent
+from mcutrain.events import StepEvent
 from mcutrain.runlog import RunLog
 from mcutrain.runrecords import thinned
 

@@ -14,7 +14,8 @@ from mcutrain.errors import OptionError
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
-    from mcutrain.learning import Learner, Training
+    from mcutrain.events import Training
+    from mcutrain.learning import Learner
     from mcutrain.runlog import RunLog
 
 Command = TypeVar("Command", bound=Callable[..., Any])

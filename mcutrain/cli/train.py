@@ -26,8 +26,8 @@ from mcutrain.cli.options import (
     weights_option,
 )
 from mcutrain.errors import DivergedError
+from mcutrain.events import EpochEvent, Evaluation, Event, StepEvent
 from mcutrain.executor import Array
-from mcutrain.learning import EpochEvent, Evaluation, Event, StepEvent
 
 if TYPE_CHECKING:
     from mcutrain.learning import Learner

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from mcutrain.cli.console import number, output, percent, print_json, size, table
 from mcutrain.cli.options import open_build
 from mcutrain.cli.unlearn_request import Done
-from mcutrain.learning import Evaluation
+from mcutrain.events import Evaluation
 from mcutrain.unlearning import HONESTY, Cost, Labelled, Method, Progress, Task
 from mcutrain.unlearning.speed import measure_speed
 

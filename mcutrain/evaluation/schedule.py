@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mcutrain.errors import OptionError
+from mcutrain.events import Event
 from mcutrain.executor import Array
-from mcutrain.learning import Event, Learner
+from mcutrain.learning import Learner
 
 #: Between the seeds of two phases, so that phases of neighbouring seeds don't meet.
 _PHASE_SEEDS = 7919

@@ -20,8 +20,8 @@ from mcutrain.build import Build
 from mcutrain.errors import McutrainError
 from mcutrain.evaluation.observe import read_parameters
 from mcutrain.evaluation.schedule import Schedule
+from mcutrain.events import EpochEvent, Event
 from mcutrain.executor import Array
-from mcutrain.learning import EpochEvent, Event
 from mcutrain.npz import read_npz
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from mcutrain.data import Samples
 from mcutrain.errors import BuildError, OptionError
+from mcutrain.events import Evaluation
 from mcutrain.executor import Array
-from mcutrain.learning import Evaluation, Learner
+from mcutrain.learning import Learner
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning.options import Option, Value, check_options
 

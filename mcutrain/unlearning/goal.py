@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcutrain.errors import OptionError
-from mcutrain.learning import Evaluation
+from mcutrain.events import Evaluation
 from mcutrain.unlearning.options import Option
 from mcutrain.unlearning.run import Run
 

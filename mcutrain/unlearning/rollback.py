@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mcutrain.errors import OptionError, StoreError
-from mcutrain.learning import Evaluation, Event, StepEvent
+from mcutrain.events import Evaluation, Event, StepEvent
 from mcutrain.logstore import SNAPSHOT, Pool
 from mcutrain.manifest import Manifest
 from mcutrain.runlog import RunLog

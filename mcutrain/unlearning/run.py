@@ -11,9 +11,9 @@ import numpy as np
 
 from mcutrain.data import Samples
 from mcutrain.errors import DataError, OptionError
+from mcutrain.events import Applied, Evaluation
 from mcutrain.executor import Array
 from mcutrain.ir import NUMPY_DTYPES
-from mcutrain.learning import Applied, Evaluation
 from mcutrain.unlearning.base import Carrier, Labelled, Method, Outcome, Progress, Streamed, Task
 from mcutrain.unlearning.options import Value
 

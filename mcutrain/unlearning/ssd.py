@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mcutrain.errors import DataError, OptionError
-from mcutrain.learning import Evaluation
+from mcutrain.events import Evaluation
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning.base import Carrier, Cost, Method, Outcome, Streamed, Task, Variant, register
 from mcutrain.unlearning.goal import GUARD_POINTS, TARGET, Goal, asks_validation, describe
