@@ -79,10 +79,11 @@ def test_damage_is_repaired_and_nothing_runs_twice(
 
 @pytest.mark.parametrize("name", ["native", pytest.param("qemu-uart", marks=pytest.mark.qemu)])
 def test_a_noisy_link_both_ways(link: Callable[[str], Transport], name: str) -> None:
+    """One byte in some thousands is hit, however few of them a busy machine delivers at a time."""
     chance = random.Random(5)
 
     def noise(data: bytes) -> bytes:
-        if not data or chance.random() > 0.2:
+        if not data or chance.random() < (1 - 1 / 6000) ** len(data):
             return data
         at = chance.randrange(len(data))
         return chance.choice([lose(at), flip(at), lambda d: d[:at] + b"\xee" + d[at:]])(data)
