@@ -59,7 +59,7 @@ def classes(name: str, options: dict[str, str], lines: Lines, golds: int) -> Non
         if key in lines.found:
             continue
         request = ask.by_class(subject.data.y_train, c)
-        with _judge(subject, subject.data, request, golds=golds, attacked=False, lira=0) as judge:
+        with _judge(subject, subject.data, request, golds=golds, attacked=False, shadows=0) as judge:
             pace = seconds_per_sample(subject)
             judged = judge.run(method, variant, options)
             lines.add(
@@ -127,7 +127,7 @@ def every_method() -> list[Entry]:
 
 
 def compare(
-    names: Sequence[str], scenarios: Sequence[str], lines: Lines, golds: int, lira: int | None
+    names: Sequence[str], scenarios: Sequence[str], lines: Lines, golds: int, shadows: int | None
 ) -> None:
     for name in names:
         subject = SUBJECTS[name]()
@@ -138,8 +138,8 @@ def compare(
                 continue
             say(f"{subject.name}, {scenario}")
             data, request = SCENARIOS[scenario](subject)
-            pairs = subject.lira if lira is None else lira
-            with _judge(subject, data, request, golds=golds, attacked=True, lira=pairs) as judge:
+            models = subject.shadows if shadows is None else shadows
+            with _judge(subject, data, request, golds=golds, attacked=True, shadows=models) as judge:
                 lines.add(
                     f"{prefix}|models",
                     subject=subject.name,
@@ -148,7 +148,8 @@ def compare(
                     train=len(data.y_train),
                     original=judge.original_figures,
                     reference=judge.summary,
-                    lira=pairs,
+                    shadows=models,
+                    lira_power=judge.lira_power,
                 )
                 for entry in wanted:
                     key = f"{prefix}|{entry.name}"
@@ -168,7 +169,7 @@ def compare(
 
 @contextmanager
 def _judge(
-    subject: Subject, data: Data, request: ask.Request, *, golds: int, attacked: bool, lira: int
+    subject: Subject, data: Data, request: ask.Request, *, golds: int, attacked: bool, shadows: int
 ) -> Iterator[Judge]:
     judge = Judge(
         subject.build,
@@ -176,7 +177,7 @@ def _judge(
         [request],
         subject.schedule,
         golds=golds,
-        lira=lira,
+        shadows=shadows,
         attacked=attacked,
         cache=cache_folder(),
         on_step=on_step,
@@ -208,7 +209,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
     parser.add_argument("--requests", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--golds", type=int, default=GOLDS, help="retrained models of each request")
-    parser.add_argument("--lira", type=int, help="shadow models a side, by default as each model says")
+    parser.add_argument("--shadows", type=int, help="shadow models, by default as each model says")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured")
     parser.add_argument("--show", action="store_true", help="only print what was measured")
     args = parser.parse_args()
@@ -220,7 +221,7 @@ def main() -> None:
         class_tables(lines)
     else:
         if not args.show:
-            compare(args.models, args.requests, lines, args.golds, args.lira)
+            compare(args.models, args.requests, lines, args.golds, args.shadows)
         for name in args.models:
             for scenario in args.requests:
                 method_table(f"{name}|{scenario}", lines)

@@ -36,8 +36,8 @@ class Subject:
     build: Build
     data: Data
     schedule: Schedule
-    #: shadow models with and without each sample
-    lira: int
+    #: shadow models, of which each sample is in half
+    shadows: int
     #: class of the class request, and of the poison
     forgotten: int
     target: int
@@ -51,7 +51,7 @@ def dscnn() -> Subject:
     build = _compiled(path)
     data = _data(build, DATA / "kws01.npz")
     schedule = Schedule.parse("24:0.003,6:0.0006", batch=5, momentum=0.9)
-    return Subject("DS-CNN, keywords", build, data, schedule, lira=0, forgotten=3, target=7)
+    return Subject("DS-CNN, keywords", build, data, schedule, shadows=32, forgotten=3, target=7)
 
 
 def digits() -> Subject:
@@ -63,7 +63,9 @@ def digits() -> Subject:
     full = _data(build, "digits")
     data = Data(full.x_train[::2], full.y_train[::2], full.x_test, full.y_test, full.classes)
     schedule = Schedule.parse("16:0.02,4:0.004", batch=4, momentum=0.9)
-    return Subject("perceptron, digits", build, data, schedule, lira=24, forgotten=5, target=7, image=(8, 8))
+    return Subject(
+        "perceptron, digits", build, data, schedule, shadows=48, forgotten=5, target=7, image=(8, 8)
+    )
 
 
 def _compiled(path: Path) -> Build:

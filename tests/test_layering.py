@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mcutrain"
 #: The floor of every room, by the longest matching prefix under ``mcutrain``.
 FLOORS = {
     "errors": 0,
+    "words": 0,
     "ir": 1,
     "numerics": 1,
     "manifest": 2,

@@ -97,13 +97,20 @@ _WORDS = ("failed", "suppression", "removal", "exact")
 @click.option("--seed", type=int, default=0, show_default=True, help="and seed.")
 @click.option("--golds", type=click.IntRange(2), default=3, show_default=True, help="Retrained models.")
 @click.option(
-    "--lira",
+    "--shadows",
     type=click.IntRange(0),
     default=0,
     show_default=True,
     metavar="N",
-    help="Shadow models with and without each sample for the likelihood ratio attack; 24 is good. Without "
-    "it no verdict is above suppression.",
+    help="Shadow models for the likelihood ratio attack (LiRA), each trained on half of all samples; 48 is "
+    "good. Any request on the same model and data uses the same ones. Without them no verdict is above "
+    "suppression.",
+)
+@click.option(
+    "--shadow-cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the shadow models, by default with the retrained ones in the user's cache.",
 )
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="Models that train at a time.")
 @click.option(
@@ -141,7 +148,8 @@ def command(
     weight_decay: float,
     seed: int,
     golds: int,
-    lira: int,
+    shadows: int,
+    shadow_cache: Path | None,
     processes: int | None,
     require: str | None,
     out: Path,
@@ -181,7 +189,8 @@ def command(
             _schedule(schedule, epochs, lr, batch, momentum, weight_decay),
             original=read_weights(weights, opened.manifest) if weights else None,
             golds=golds,
-            lira=lira,
+            shadows=shadows,
+            shadow_cache=shadow_cache,
             seed=seed,
             processes=processes,
             on_step=_Steps(bar),

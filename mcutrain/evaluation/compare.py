@@ -15,6 +15,7 @@ from mcutrain.evaluation import membership as mia
 from mcutrain.evaluation import metrics, representation
 from mcutrain.evaluation.lira import Lira
 from mcutrain.evaluation.measure import Measured, Sets
+from mcutrain.evaluation.shadows import Population
 from mcutrain.executor import Array
 
 #: Shots of the re-enrolment test.
@@ -70,13 +71,13 @@ def figures(
     *,
     random: Array | None = None,
     lira: Lira | None = None,
-    lira_members: Array | None = None,
+    population: Population | None = None,
 ) -> dict[str, float]:
     """All figures of one model against ``golds`` (which must not contain it).
 
     Args:
         random: logits of a model with random weights on the forgotten samples, for ZRF.
-        lira: fitted on shadow models; ``lira_members`` says which of its pool were trained on.
+        lira: fitted on shadow models of a ``population``.
     """
     found = _regression(model, golds, sets) if sets.data.regression else _accuracies(model, sets)
     if not sets.data.regression:
@@ -84,9 +85,9 @@ def figures(
         found |= _distances(model, golds, sets, random)
         found |= _knowledge(model, original, sets)
         found |= _attacked(model, sets)
-        if lira is not None and model.pool is not None and lira_members is not None:
-            labels = pool_labels(sets)
-            found["lira"], found["lira_auc"] = lira.attack(metrics.margins(model.pool, labels), lira_members)
+        if lira is not None and population is not None:
+            margins = population.margins(model)
+            found["lira"], found["lira_auc"] = lira.attack(margins, *population.compared(sets))
     found["weight_distance"] = _mean(
         float(np.mean(list(metrics.weight_distance(model.weights, gold.weights).values()))) for gold in golds
     )
@@ -95,23 +96,6 @@ def figures(
         if known:
             found[name] = float(np.mean(known))
     return found
-
-
-def lira_pool(sets: Sets) -> tuple[Array, Array, Array]:
-    """Samples, labels, who was trained on: the forgotten and as many held-out ones, for LiRA."""
-    rng = np.random.Generator(np.random.Philox((sets.seed, 4)))
-    forget, held_out = sets.forget, sets.held_out
-    count = min(len(forget), len(held_out))
-    f = np.sort(rng.permutation(forget)[:count])
-    h = np.sort(rng.permutation(held_out)[:count])
-    data = sets.data
-    x = np.concatenate([data.x_train[f], data.x_test[h]])
-    y = np.concatenate([data.y_train[f], data.y_test[h]])
-    return x, y, np.arange(2 * count) < count
-
-
-def pool_labels(sets: Sets) -> Array:
-    return lira_pool(sets)[1]
 
 
 def cka_by_layer(model: Measured, golds: Sequence[Measured], side: int) -> dict[str, float]:

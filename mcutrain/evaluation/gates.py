@@ -80,7 +80,7 @@ def gates(
     lira = values.get("lira", float("nan"))
     gold, floor = golds.get("lira", (float("nan"), float("nan")))
     measured = isfinite(lira)
-    note = "" if measured else "not measured: it needs shadow models, see --lira"
+    note = "" if measured else "not measured: it needs shadow models, see --shadows"
     if regression:
         note = "does not exist for a regression"
     made.append(

@@ -14,23 +14,20 @@ import numpy as np
 
 from mcutrain.build import Build
 from mcutrain.errors import OptionError
-from mcutrain.evaluation import metrics
 from mcutrain.evaluation.attacks import Bench
-from mcutrain.evaluation.compare import figures, lira_pool, summary
+from mcutrain.evaluation.compare import figures, summary
 from mcutrain.evaluation.gates import Gate, Verdict, gates, verdict
-from mcutrain.evaluation.lira import Lira, halves
+from mcutrain.evaluation.lira import Lira
 from mcutrain.evaluation.measure import Data, Measured, Sets, measure
 from mcutrain.evaluation.observe import read_parameters, weights_hash
 from mcutrain.evaluation.requests import Request, together
 from mcutrain.evaluation.retrain import Plan, Step, Trainer, cache_folder, native_twin
 from mcutrain.evaluation.schedule import Schedule, seeds
+from mcutrain.evaluation.shadows import Population, check_models, train_pool
 from mcutrain.executor import Array
 
 if TYPE_CHECKING:
     from mcutrain.unlearning import Method
-
-#: Seeds of shadow models start here, away from those of retrained ones.
-_SHADOW_SEEDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,9 @@ class Judge:
         original: its weights by ONNX name; it is trained here with ``seed`` when None.
         start: weights that training starts from, those of the build when None.
         golds: number of retrained models, at least 2.
-        lira: shadow models with and without each sample; 0 leaves the attack out.
+        shadows: shadow models, of which every sample is in half; 0 leaves the likelihood ratio attack out.
+        shadow_cache: folder of these, which any request on the same model and data finds again; by
+            default that of the other models.
         attacked: whether models are also relearned, exported, trained on, and compared layer by layer.
         processes: how many models train at a time.
         cache: folder of trained models.
@@ -104,7 +103,8 @@ class Judge:
         original: Mapping[str, Array] | None = None,
         start: Mapping[str, Array] | None = None,
         golds: int = 3,
-        lira: int = 0,
+        shadows: int = 0,
+        shadow_cache: Path | None = None,
         attacked: bool = True,
         seed: int = 0,
         processes: int | None = None,
@@ -114,8 +114,8 @@ class Judge:
     ) -> None:
         if golds < 2:
             raise OptionError(f"{golds} retrained models have no spread", "train at least 2")
-        if lira == 1:
-            raise OptionError("LiRA with 1 + 1 shadow models fits nothing", "give at least 2, better 24")
+        if shadows:
+            check_models(shadows)
         self.request = together(requests)
         self.request.check(len(data.y_train))
         self.requests = tuple(requests)
@@ -135,14 +135,16 @@ class Judge:
             cache=folder,
             on_step=on_step,
         )
-        self._settings = {"start": start, "processes": processes, "cache": folder, "on_step": on_step}
+        self._settings = {"start": start, "processes": processes, "on_step": on_step}
         self._original = dict(original) if original is not None else None
-        self._count, self.pairs = golds, lira
+        self._count, self.shadows = golds, shadows
+        self._shadow_cache = shadow_cache or folder
         self._attacked = attacked and not data.regression
         self._stack = ExitStack()
         self.lira: Lira | None = None
-        self._members: Array | None = None
-        self._pool: Array | None = None
+        #: balanced accuracy that the attack reaches on shadow models
+        self.lira_power = float("nan")
+        self._population = Population.of(data, seed)
         self._random: Array | None = None
 
     def __enter__(self) -> Judge:
@@ -172,7 +174,7 @@ class Judge:
             self._original = trained.pop(0)
         learner = self._stack.enter_context(self.build.session(workers=1, store=False))
         self.bench = Bench(learner, self.schedule)
-        if self.pairs and not self.data.regression:
+        if self.shadows and not self.data.regression:
             self._fit_lira()
         self._word("measuring the original")
         self.bench.hold(_random_weights(self._original, self.seed))
@@ -192,31 +194,22 @@ class Judge:
         self.original_figures = self._figures(self.original, self.golds)
 
     def _fit_lira(self) -> None:
-        pool, labels, members = lira_pool(self.sets)
-        if not len(pool):
-            return
-        inside = halves(len(pool), self.pairs, self.seed)
-        keep = self.sets.retain
-        x = np.concatenate([self.data.x_train[keep], pool])
-        y = np.concatenate([self.data.y_train[keep], labels])
-        shadows = Trainer(self.build, x, y, self.schedule, **self._settings)  # type: ignore[arg-type]
-        plans = [
-            Plan(
-                f"shadow model {i + 1}",
-                (*range(len(keep)), *(len(keep) + np.flatnonzero(own)).tolist()),
-                _SHADOW_SEEDS + self.seed + i,
-            )
-            for i, own in enumerate(inside)
-        ]
-        rows = []
-        for weights in shadows.train(plans):
-            self.bench.hold(weights)
-            rows.append(metrics.margins(self.bench.observer.outputs(pool)[0], labels))
-        self.lira = Lira.fit(np.array(rows), inside)
-        self._members, self._pool = members, pool
+        x, y = self._population.samples()
+        folder = self._shadow_cache
+        trainer = Trainer(self.build, x, y, self.schedule, cache=folder, **self._settings)  # type: ignore[arg-type]
+        pool = train_pool(
+            trainer,
+            self.bench,
+            self._population,
+            self.shadows,
+            seed=self.seed,
+            folder=folder,
+            on_word=self._word,
+        )
+        self.lira, self.lira_power = pool.lira(), pool.power()
 
     def _measure(self, name: str, weights: Mapping[str, Array]) -> Measured:
-        return measure(self.bench, name, weights, self.sets, pool=self._pool, attacked=self._attacked)
+        return measure(self.bench, name, weights, self.sets, attacked=self._attacked)
 
     def _figures(self, model: Measured, golds: Sequence[Measured]) -> dict[str, float]:
         return figures(
@@ -226,7 +219,7 @@ class Judge:
             self.sets,
             random=self._random,
             lira=self.lira,
-            lira_members=self._members,
+            population=self._population,
         )
 
     # ---- judging

@@ -74,16 +74,19 @@ class Lira:
 
         return log_density(self.mean_in, self.deviation_in) - log_density(self.mean_out, self.deviation_out)
 
-    def attack(self, margins: Array, forgotten: Array) -> tuple[float, float]:
+    def attack(self, margins: Array, forgotten: Array, outsiders: Array) -> tuple[float, float]:
         """Balanced accuracy at ratio one, and AUC, of telling forgotten from never seen samples.
 
         Args:
             margins: of the attacked model on all samples, ``[n]``.
-            forgotten: true where the original model trained on the sample, ``[n]``.
+            forgotten: rows that the original model trained on and that were forgotten.
+            outsiders: rows of like samples that it never trained on.
 
         Returns:
-            Both are ½ for a model that never saw any of them.
+            Both are ½ for a model that never saw any of them; NaN where either are none.
         """
-        score, f = self.score(margins), np.asarray(forgotten, bool)
-        guess = score > 0
-        return 0.5 * (float(guess[f].mean()) + float((~guess[~f]).mean())), auc(score[f], score[~f])
+        if not len(forgotten) or not len(outsiders):
+            return float("nan"), float("nan")
+        score = self.score(margins)
+        f, out = score[np.asarray(forgotten)], score[np.asarray(outsiders)]
+        return 0.5 * (float((f > 0).mean()) + float((out <= 0).mean())), auc(f, out)

@@ -130,8 +130,6 @@ class Measured:
     learned_on: Array | None = None
     #: logits of test samples with the poison's patch
     patched: Array | None = None
-    #: logits of the LiRA pool
-    pool: Array | None = None
     #: False where weights or outputs held NaN or numbers beyond all sense, which were cut
     finite: bool = True
 
@@ -142,13 +140,12 @@ def measure(
     weights: Mapping[str, Array],
     sets: Sets,
     *,
-    pool: Array | None = None,
     attacked: bool = True,
 ) -> Measured:
     """Load ``weights`` and read everything.
 
-    ``pool`` are the samples of the likelihood ratio attack; without ``attacked`` relearning, exports,
-    learning on and the layers, which take most of the time, are left out.
+    Without ``attacked`` relearning, exports, learning on and the layers, which take most of the time, are
+    left out.
     """
     data, observer = sets.data, bench.observer
     digest = weights_hash(weights)
@@ -164,7 +161,6 @@ def measure(
         retain = observer.activations(data.x_train[sets.cka_retain])
         grams = {n: (centred_gram(cut(forget[n])), centred_gram(cut(retain[n]))) for n in forget}
     classifier = bench.learner.executor.read([observer.classifier])[observer.classifier]
-    pooled = cut(observer.outputs(pool)[0]) if pool is not None else None
     patched = None
     if data.poison is not None:
         patched = cut(observer.outputs(data.poison.stamp(data.x_test))[0])
@@ -192,7 +188,6 @@ def measure(
         exported,
         learned_on,
         patched,
-        pooled,
         finite,
     )
 

@@ -47,7 +47,8 @@ def as_json(judge: Judge, judged: Sequence[Judged]) -> dict[str, Any]:
         "schedule": judge.schedule.as_json(),
         "seed": judge.seed,
         "golds": len(judge.golds),
-        "lira": judge.pairs,
+        "shadows": judge.shadows,
+        "lira_power": judge.lira_power,
         "original": _model(judge, judge.original, judge.original_figures),
         "retrained": [
             _model(judge, g, f, [o for o in judge.golds if o is not g])

@@ -123,6 +123,11 @@ class Poison:
     def stamp(self, x: Array) -> Array:
         return stamp(x, image=self.image, size=self.size, value=self.value)
 
+    def carriers(self, x: Array, y: Array) -> Rows:
+        """Rows of the samples that carry the patch and its label."""
+        same = (self.stamp(x) == np.asarray(x, np.float32)).reshape(len(x), -1).all(axis=1)
+        return np.flatnonzero(same & (np.asarray(y) == self.target))
+
     def spread(self, x: Array, y: Array, share: float, seed: int = 0) -> tuple[Array, Array, Rows]:
         """Training data with a ``share`` of the samples of other classes patched and labelled ``target``;
         also their rows."""

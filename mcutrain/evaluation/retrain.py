@@ -118,7 +118,17 @@ class Trainer:
 
     def path(self, plan: Plan) -> Path:
         """Where the plan's weights are kept, by a hash of model, options, start, data, schedule and seed."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self._facts(plan.seed).encode())
+        rows = np.array(plan.rows, int)
+        digest.update(_digest({"x": self._x[rows], "y": self._y[rows]}).encode())
+        return self._cache / f"{digest.hexdigest()[:40]}.npz"
+
+    def identity(self, seed: int) -> str:
+        """A hash, in hexadecimal, of all that decides the weights of any model made here with ``seed``."""
+        whole = _digest({"x": self._x, "y": self._y})
+        return hashlib.sha256((self._facts(seed) + whole).encode()).hexdigest()
+
+    def _facts(self, seed: int) -> str:
         default = asdict(Options())
         options = {k: v for k, v in asdict(self._build.manifest.options).items() if v != default[k]}
         facts = {
@@ -127,13 +137,10 @@ class Trainer:
             # Bits depend neither on who computes them nor on what else a build can do.
             "options": {k: v for k, v in options.items() if k not in _INDIFFERENT},
             "schedule": self._schedule.as_json(),
-            "seed": plan.seed,
+            "seed": seed,
             "start": _digest(self._start) if self._start is not None else "",
         }
-        digest.update(json.dumps(facts, sort_keys=True).encode())
-        rows = np.array(plan.rows, int)
-        digest.update(_digest({"x": self._x[rows], "y": self._y[rows]}).encode())
-        return self._cache / f"{digest.hexdigest()[:40]}.npz"
+        return json.dumps(facts, sort_keys=True)
 
     def train(self, plans: Sequence[Plan]) -> list[dict[str, Array]]:
         """The weights of every plan by ONNX name, trained or found.

@@ -91,7 +91,8 @@ def test_the_untouched_model_fails_and_a_retrained_one_does_not(
     build: Path, samples: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
-    arguments = ["--forget-class", "5", "--unlearned", str(trained), "--lira", "2", "--processes", "2"]
+    arguments = ["--forget-class", "5", "--unlearned", str(trained), "--shadows", "4", "--processes", "2"]
+    arguments += ["--shadow-cache", str(tmp_path / "shadows")]
     assert evaluate(build, samples, out, *arguments) == 0
     shown = capsys.readouterr().out
     assert "failed" in shown
@@ -109,11 +110,14 @@ def test_the_untouched_model_fails_and_a_retrained_one_does_not(
     reference = result["reference"]
     assert reference["acc_forget"]["mean"] == 0.0
     assert 0 <= reference["lira"]["mean"] <= 1
+    assert result["shadows"] == 4
+    assert "4 shadow models" in (out / "report.html").read_text("utf-8")
     assert result["original"]["figures"]["acc_forget"] > 0.9
     # retrained models are with each other what the original is not with them
     assert reference["kl_forget"]["mean"] < result["original"]["figures"]["kl_forget"]
     assert reference["cka_forget"]["mean"] > result["original"]["figures"]["cka_forget"]
     assert len(result["original"]["by_class"]) == 10
+    assert len(list((tmp_path / "shadows").glob("shadows-*.npz"))) == 1
     assert evaluate(build, samples, out, *arguments, "--require", "removal") == 1
 
 
@@ -165,7 +169,7 @@ def test_an_exact_claim_is_settled_by_bits(build: Path, samples: Path, trained: 
         (["--forget", "{tmp}/far.txt"], "names sample 300"),
         (["--forget-class", "1", "--method", "magic"], "no unlearning method 'magic'"),
         (["--forget-class", "1", "-O", "nothing=1"], "no method here has an option 'nothing'"),
-        (["--forget-class", "1", "--lira", "1"], "1 + 1 shadow models"),
+        (["--forget-class", "1", "--shadows", "1"], "on 1 shadow model"),
         (["--forget-class", "1", "--schedule", "3:1"], "how was the model trained"),
         (["--forget-class", "1", "--unlearned", "{tmp}/other.npz"], "none of the model's weights"),
     ],

@@ -13,7 +13,7 @@ import mcutrain
 from mcutrain import data as datasets
 from mcutrain.build import Build
 from mcutrain.errors import OptionError
-from mcutrain.evaluation import report
+from mcutrain.evaluation import metrics, report
 from mcutrain.evaluation import requests as ask
 from mcutrain.evaluation.judge import Judge
 from mcutrain.evaluation.measure import Data, Sets
@@ -138,20 +138,44 @@ def test_a_regression_is_judged_by_its_errors(tmp_path: Path, cache: Path) -> No
 
 @pytest.mark.slow
 def test_lira_cannot_tell_retrained_models_from_each_other(build: Build, digits: Data, cache: Path) -> None:
-    """The untouched model, which has learnt its samples by heart, is caught; retrained ones are at ½."""
+    """The untouched model, which has learnt its samples by heart, is caught; retrained ones are at ½.
+
+    One pool of shadow models serves the random and the lowest-loss request.
+    """
     # Neighbours are of one hand: only shuffled are forgotten and held-out samples alike.
     order = np.random.default_rng(6).permutation(len(digits.y_train))
     x, y = digits.x_train[order], digits.y_train[order]
-    data = Data(x[:240], y[:240], x[240:600], y[240:600], 10)
-    request = ask.at_random(240, 0.5, seed=3)
-    with Judge(
-        build, data, [request], constant(40, 0.1, batch=4), golds=3, lira=8, attacked=False, cache=cache
-    ) as judge:
-        assert len(judge.sets.forget) == 120
-        print(judge.original_figures["lira"], [f["lira"] for f in judge.gold_figures])
-        for figures in judge.gold_figures:
+    data = Data(x[:400], y[:400], x[400:800], y[400:800], 10)
+    trained: list[str] = []
+
+    def judge(request: ask.Request) -> Judge:
+        return Judge(
+            build,
+            data,
+            [request],
+            constant(30, 0.1, batch=4),
+            golds=3,
+            shadows=16,
+            attacked=False,
+            cache=cache,
+            on_step=lambda step: trained.append(step.title),
+        )
+
+    with judge(ask.at_random(400, 0.5, seed=3)) as found:
+        assert len(found.sets.forget) == 200
+        print(found.lira_power, found.original_figures["lira"], [f["lira"] for f in found.gold_figures])
+        for figures in found.gold_figures:
             assert 0.45 <= figures["lira"] <= 0.55
-        assert judge.original_figures["lira"] > judge.summary["lira"][0] + 0.05
+        assert found.original_figures["lira"] > found.summary["lira"][0] + 0.05
+        assert found.lira_power > 0.55
+        losses = metrics.losses(found.original.train, data.y_train)
+    assert sum("shadow" in title for title in trained) >= 16
+    trained.clear()
+    with judge(ask.worst_case(losses, 0.5)) as found:
+        print(found.lira_power, found.original_figures["lira"], [f["lira"] for f in found.gold_figures])
+        assert 0.45 <= found.summary["lira"][0] <= 0.55
+        assert found.original_figures["lira"] > found.summary["lira"][0]
+    assert not [title for title in trained if "shadow" in title]
 
 
 def test_roles_of_the_rows() -> None:
@@ -178,8 +202,9 @@ def test_too_few_models_are_refused(build: Build, digits: Data) -> None:
     request = ask.by_class(digits.y_train, 5)
     with pytest.raises(OptionError, match="no spread"):
         Judge(build, digits, [request], SCHEDULE, golds=1)
-    with pytest.raises(OptionError, match=r"1 \+ 1"):
-        Judge(build, digits, [request], SCHEDULE, lira=1)
+    for models in (1, 2, 5):
+        with pytest.raises(OptionError, match=f"fitted on {models} shadow"):
+            Judge(build, digits, [request], SCHEDULE, shadows=models)
 
 
 @pytest.mark.parametrize("value", [np.float32(1e30), np.float32("nan")])

@@ -101,17 +101,28 @@ def test_lira_tells_a_trained_from_an_innocent_model(pairs: int) -> None:
     inside = lira.halves(n, pairs, seed=0)
     margins = ease + 2.0 * inside + rng.normal(0, 1, inside.shape)
     attack = lira.Lira.fit(margins, inside)
-    forgotten = np.arange(n) < 100
+    forgotten, outsiders = np.arange(100), np.arange(100, n)
+    guilty_of = np.arange(n) < 100
 
     def mean_attack(shift: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         models = (ease + shift + rng.normal(0, 1, n) for _ in range(10))
-        return np.mean([attack.attack(m, forgotten) for m in models], axis=0)
+        return np.mean([attack.attack(m, forgotten, outsiders) for m in models], axis=0)
 
     # the best attack reaches Φ(1) = .84 and an area of Φ(√2) = .92; fitted Gaussians a little less
-    guilty = mean_attack(2.0 * forgotten)
+    guilty = mean_attack(2.0 * guilty_of)
     assert 0.78 < guilty[0] < 0.86
     assert 0.86 < guilty[1] < 0.94
     assert mean_attack(np.zeros(n)) == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_lira_weighs_both_sides_alike_whatever_their_numbers() -> None:
+    fitted = lira.Lira(np.full(6, 1.0), np.full(6, -1.0), np.ones(6), np.ones(6))
+    margins = np.array([2.0, -2.0, -2.0, -2.0, -2.0, 2.0])
+    # one of two forgotten is taken for trained, one of four outsiders: ½(½ + ¾)
+    accuracy, area = fitted.attack(margins, np.array([0, 1]), np.array([2, 3, 4, 5]))
+    assert accuracy == pytest.approx(0.625)
+    assert area == pytest.approx((3.5 + 1.5) / 8)
+    assert np.isnan(fitted.attack(margins, np.array([0]), np.array([], int))).all()
 
 
 def test_lira_score_is_the_log_likelihood_ratio() -> None:
