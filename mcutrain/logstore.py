@@ -12,6 +12,7 @@ whenever both are at hand they are compared.  Entries of the store::
     before          SHA-256 of the weights before a request, computed by the device
     certificate     the text of the last certificate
     budget          bytes that snapshots may take
+    timing          what operations took, see :class:`mcutrain.meter.Meter`
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ import numpy as np
 from mcutrain.data import Samples
 from mcutrain.errors import DataError, StoreError
 from mcutrain.executor import Array
+from mcutrain.hoststore import HostStore
 from mcutrain.learning import Learner
+from mcutrain.meter import Meter, MeteredStore
 from mcutrain.runrecords import (
     Forgotten,
     RequestRecord,
@@ -94,7 +97,11 @@ class LogStore:
 
     def __init__(self, learner: Learner, store: Store, copy: Path) -> None:
         self.learner = learner
-        self.store = store
+        #: what operations on the device take
+        self.meter = Meter(learner.executor)
+        self.store: Store = MeteredStore(store, self.meter)
+        #: whether the store is a file of this computer, and no device's
+        self.on_host = isinstance(store, HostStore)
         self.manifest = learner.manifest
         self._copy = copy
         self._indexed: list[int] = []
@@ -177,6 +184,8 @@ class LogStore:
             self.runs = [RunRecord.decode(store.read(f"{RUN}{number}")) for number in numbers]
             forgotten = store.read("forgotten") if "forgotten" in entries else b""
             self.forgets = decode_all(Forgotten, forgotten)
+            if "timing" in entries:
+                self.meter.decode(store.read("timing"))
             requests = store.read("requests") if "requests" in entries else b""
             self.requests = decode_all(RequestRecord, requests)
         except ValueError as error:

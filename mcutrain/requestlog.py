@@ -80,7 +80,8 @@ class RequestLog(LogStore):
 
     def reset_optimizer(self) -> None:
         """See :func:`reset_optimizer`."""
-        reset_optimizer(self.learner)
+        with self.meter.timed("reset"):
+            reset_optimizer(self.learner)
 
     # ---- requests
 
@@ -165,6 +166,7 @@ class RequestLog(LogStore):
         self.store.begin()
         record = self.store.certify("before", "certificate", self.weights)
         self._put_request(replace(self.requests[-1], status="certified"))
+        self.store.put("timing", self.meter.encode())
         self._commit()
         self.pending = None
         return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +23,7 @@ from mcutrain.runrecords import (
     thinned,
 )
 from mcutrain.store import Store
+from mcutrain.work import Stopwatch
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -197,12 +197,14 @@ class RunLog(RequestLog):
             nonlocal done
             if isinstance(event, StepEvent):
                 done = (event.epoch - 1) * per_epoch + event.step
+            watch.note(event)
             if on_event:
                 on_event(event)
+            watch.resume(event)
             if isinstance(event, StepEvent):
                 stop.check()
 
-        started = time.monotonic()
+        watch = Stopwatch(self.learner.executor)
         try:
             with between_steps() as stop:
                 training = self.learner.train(
@@ -218,14 +220,14 @@ class RunLog(RequestLog):
             stopped = isinstance(error, KeyboardInterrupt) and stop.came and not stop.forced
             status = "diverged" if isinstance(error, DivergedError) else "lost"
             with suppress(McutrainError):  # a device that is gone finds out at its next start
-                self._end_run(run, "interrupted" if stopped else status, done if stopped else first, started)
+                self._end_run(run, "interrupted" if stopped else status, done if stopped else first, watch)
             raise
-        self._end_run(run, "complete", run.steps, started)
+        self._end_run(run, "complete", run.steps, watch)
         if stop.came:
             raise KeyboardInterrupt
         return training
 
-    def _end_run(self, run: RunRecord, status: str, done: int, started: float) -> None:
+    def _end_run(self, run: RunRecord, status: str, done: int, watch: Stopwatch) -> None:
         """Keep what a run has come to; one that is lost goes back to where it began."""
         if status in ("lost", "diverged"):
             # a run that was resumed is still there as far as it had come before
@@ -234,11 +236,11 @@ class RunLog(RequestLog):
             self._put_run(replace(run, status=status, done=done))
             self._commit()
             return
-        samples, _ = replace(run, done=done).visits(first=run.done)
-        pace = (time.monotonic() - started) / samples if samples else run.pace
-        run = replace(run, status=status, done=done, pace=pace, weights=self.weights_hash())
+        taken = watch.pace(*replace(run, done=done).visits(self.excluded(run), run.done))
+        run = replace(run, status=status, done=done, weights=self.weights_hash(), **taken)
         self._put_run(run)
         self.store.keep("state", state_names(self.manifest, momentum=status == "interrupted"))
+        self.store.put("timing", self.meter.encode())
         self._commit()
 
     def _put_run(self, run: RunRecord) -> None:

@@ -46,8 +46,11 @@ class RunRecord:
     #: SHA-256 of the trained parameters before and after it, in hexadecimal
     start: str = ""
     weights: str = ""
-    #: seconds a sample took
+    #: seconds that a sample took on this computer, steps included
     pace: float = 0.0
+    #: ticks of the device's clock that a sample took, and all else for a step; 0 where nothing counts them
+    sample_ticks: float = 0.0
+    step_ticks: float = 0.0
     #: salted hash of each sample, in the order of the data; the seed says in which order they were trained
     hashes: tuple[bytes, ...] = ()
 

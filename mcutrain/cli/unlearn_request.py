@@ -15,6 +15,7 @@ from mcutrain.data import Dataset, ModelShape
 from mcutrain.errors import DataError, OptionError
 from mcutrain.evaluation import requests as ask
 from mcutrain.unlearning import Labelled, Method, Outcome, Task
+from mcutrain.work import Span, Stopwatch
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -50,6 +51,7 @@ class Done:
     """What a method did, and the certificate of it where the request was logged."""
 
     outcome: Outcome
+    taken: Span
     certificate: Certificate | None = None
 
 
@@ -57,11 +59,12 @@ def run(method: Method, task: Task) -> Done:
     """Run a method; where the task has a log as a logged request, certified in the build directory."""
     from mcutrain.unlearning.requests import forget
 
+    watch = Stopwatch(task.learner.executor)
     if task.log is None or task.build is None:
-        return Done(method.run(task))
+        return Done(method.run(task), watch.span())
     done = forget(task.log, method, task)
     assert done.outcome is not None
-    return Done(done.outcome, done.certificate)
+    return Done(done.outcome, watch.span(), done.certificate)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mcutrain.cli.unlearn_request import Done
 from mcutrain.events import Evaluation
 from mcutrain.unlearning import HONESTY, Cost, Labelled, Method, Progress, Task
 from mcutrain.unlearning.speed import measure_speed
+from mcutrain.work import Span, work_of
 
 # ---- the list
 
@@ -78,18 +79,48 @@ class Told:
     """What a request will cost, as it is said beforehand."""
 
     cost: Cost
+    #: of this computer
     seconds: float
+    #: of the device's own clock, as of :class:`Cost`
+    ticks: float | None = None
+    rate: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self.cost), "seconds": round(self.seconds, 3)}
+        return {
+            **asdict(self.cost),
+            "seconds": round(self.seconds, 3),
+            "ticks": None if self.ticks is None else round(self.ticks),
+            "rate": self.rate,
+        }
+
+    def against(self, taken: Span) -> str:
+        """``device 1.23 s told, 1.25 s taken (+1.6%)``, and the same of this computer."""
+        words = []
+        if self.ticks is not None:
+            both = device_time(self.ticks, self.rate), device_time(taken.ticks, self.rate)
+            words.append(f"device {both[0]} told, {both[1]} taken{_off(self.ticks, taken.ticks)}")
+        both = duration(self.seconds), duration(taken.seconds)
+        words.append(f"in all {both[0]} told, {both[1]} taken{_off(self.seconds, taken.seconds)}")
+        return "; ".join(words)
 
 
 def cost(method: Method, task: Task) -> Told:
     """What ``task`` will take at most, with times measured on the device."""
     expected = method.cost(task)
     if expected.seconds is not None:
-        return Told(expected, expected.seconds)
-    return Told(expected, measure_speed(task.learner, task.forget).seconds(expected))
+        return Told(expected, expected.seconds, expected.ticks, expected.rate)
+    span = measure_speed(task.learner, task.forget).span(expected)
+    work = work_of(task.learner.executor)
+    return Told(expected, span.seconds, span.ticks if work else None, work.rate if work else None)
+
+
+def device_time(ticks: float, rate: int | None) -> str:
+    """``1,234,567 cycles`` of a clock that counts those, else seconds."""
+    return duration(ticks / rate) if rate else f"{number(round(ticks))} cycles"
+
+
+def _off(told: float, taken: float) -> str:
+    return f" ({100 * (taken / told - 1):+.1f}%)" if told else ""
 
 
 def print_cost(method: Method, task: Task, told: Told, build: Any) -> None:
@@ -104,6 +135,8 @@ def print_cost(method: Method, task: Task, told: Told, build: Any) -> None:
         f"cost: {most}{number(streamed.gradient)} samples forward and backward, {number(streamed.inference)} "
         f"forward only, {number(told.cost.steps)} optimizer steps; {most}about {duration(told.seconds)}"
     )
+    if told.ticks is not None:
+        console.print(f"of which the device itself works {most}{device_time(told.ticks, told.rate)}")
 
 
 def duration(seconds: float) -> str:
@@ -186,6 +219,7 @@ class Result:
             f"streamed: {number(streamed.gradient)} samples forward and backward, "
             f"{number(streamed.inference)} forward only, {number(outcome.steps)} optimizer steps"
         )
+        console.print(self.told.against(self.done.taken))
         for fate in ("cleared", "recomputed", "kept"):
             names = [c.name for c in outcome.carriers if c.fate == fate]
             if names:
@@ -207,6 +241,10 @@ class Result:
             "certificate": certificate.hash if certificate else None,
             "honesty_words": HONESTY[outcome.honesty],
             "cost": self.told.as_json(),
+            "taken": {
+                "seconds": round(self.done.taken.seconds, 3),
+                "ticks": None if self.told.ticks is None else round(self.done.taken.ticks),
+            },
             "held_out": {
                 "before": asdict(self.before) if self.before else None,
                 "after": asdict(self.after) if self.after else None,

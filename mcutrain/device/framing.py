@@ -39,6 +39,7 @@ class Command(enum.IntEnum):
     RESUME = 6
     PROFILE = 0x18
     READ_PROFILE = 0x19
+    WORK = 0x1A
     #: the persistent store
     STORE_STATUS = 0x20
     STORE_LIST = 0x21

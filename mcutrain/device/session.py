@@ -15,9 +15,11 @@ from mcutrain.device.framing import Command
 from mcutrain.device.requests import Requester
 from mcutrain.device.store import DeviceStore
 from mcutrain.device.transport import Transport
+from mcutrain.device.work import read_work
 from mcutrain.errors import DataError, LinkError, McutrainError, OptionError
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest, TensorEntry
+from mcutrain.work import Work
 
 Array = npt.NDArray[Any]
 #: Called with what is being done, how much is done and how much there is (bytes or kernel calls).
@@ -181,6 +183,10 @@ class Session:
     def exchange(self, command: Command, body: bytes = b"") -> bytes:
         """One request that is not about tensors, and its response; raises DeviceError and LinkError."""
         return self._requests.request(command, body)
+
+    def work(self) -> Work | None:
+        """What the device's requests have taken so far by its own clock; None when it does not count."""
+        return read_work(self._requests, self.manifest)
 
     @property
     def store(self) -> DeviceStore:

@@ -79,8 +79,11 @@ class Cost:
     streamed: Streamed
     steps: int = 0
     bound: bool = True
-    #: seconds it will take, where earlier runs tell
+    #: seconds of this computer that it will take, where earlier runs tell
     seconds: float | None = None
+    #: ticks of the device's own clock: ``rate`` a second, 0 for cycles; None where nothing counts
+    ticks: float | None = None
+    rate: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcutrain.errors import StoreError
-from mcutrain.hoststore import HostStore
 from mcutrain.runlog import RunLog
 from mcutrain.runrecords import state_names
 from mcutrain.store import PURGED, RECORD, SIGNED, Record, device_id
@@ -133,7 +132,7 @@ def make_text(log: RunLog, samples: Sequence[bytes], outcome: Outcome, build: Bu
 
 def path_for(build: Build, log: RunLog) -> Path:
     """The file for the certificates of the device whose log this is."""
-    return build.directory / (REFERENCE_FILE if isinstance(log.store, HostStore) else FILE_NAME)
+    return build.directory / (REFERENCE_FILE if log.on_host else FILE_NAME)
 
 
 def append(path: Path, certificate: Certificate) -> None:

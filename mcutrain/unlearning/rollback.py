@@ -29,6 +29,7 @@ from mcutrain.runrecords import RunRecord, state_names
 from mcutrain.unlearning.base import (
     Carrier,
     Cost,
+    Labelled,
     Method,
     Outcome,
     Progress,
@@ -37,6 +38,9 @@ from mcutrain.unlearning.base import (
     Variant,
     register,
 )
+from mcutrain.unlearning.expected import expected
+from mcutrain.unlearning.speed import measure_speed
+from mcutrain.work import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Rerun:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a request takes; the numbers are exact but for the time."""
+    """What a request takes, exactly."""
 
     #: run before which the snapshot to begin with was kept
     start: int
@@ -67,11 +71,6 @@ class Plan:
     @property
     def steps(self) -> int:
         return sum(rerun.steps for rerun in self.reruns)
-
-    @property
-    def seconds(self) -> float:
-        """As long as the same samples took when they were trained."""
-        return sum(rerun.samples * rerun.run.pace for rerun in self.reruns)
 
 
 def make_plan(log: RunLog, samples: Iterable[bytes]) -> Plan:
@@ -126,9 +125,11 @@ def replay(
                 on_event(run, event)
 
         options = {**run.options(), "exclude": rerun.exclude, "span": (0, run.done)}
+        watch = Stopwatch(log.learner.executor)
         training = log.learner.train(x, y, **options, on_event=note)
         trained += training.samples
-        log.rerun.append(replace(run, start=start, weights=log.weights_hash()))
+        taken = watch.pace(rerun.samples, rerun.steps)
+        log.rerun.append(replace(run, start=start, weights=log.weights_hash(), **taken))
     return trained
 
 
@@ -150,10 +151,24 @@ class Rollback(Method):
     def cost(self, task: Task) -> Cost:
         log = _log_of(task)
         held = log.held(_samples_of(task, log))
+        rate = log.meter.rate
         if not held:
-            return Cost(Streamed(), bound=False, seconds=0.0)
+            return Cost(Streamed(), bound=False, seconds=0.0, ticks=0.0, rate=rate)
         plan = make_plan(log, held)
-        return Cost(Streamed(gradient=plan.samples), plan.steps, bound=False, seconds=plan.seconds)
+        scored = self._scored(task)
+        count = 2 * sum(len(pair[0]) for pair in scored.values())
+        taken = expected(log, plan)
+        if scored:
+            x, y = next(iter(scored.values()))
+            taken = taken + measure_speed(task.learner, (x, y), inference_only=True).inference * count
+        return Cost(
+            Streamed(count, plan.samples),
+            plan.steps,
+            bound=False,
+            seconds=taken.seconds,
+            ticks=None if rate is None else taken.ticks,
+            rate=rate,
+        )
 
     def run(self, task: Task) -> Outcome:
         """Forget, within a request: see :func:`mcutrain.unlearning.requests.forget`."""
@@ -203,8 +218,13 @@ class Rollback(Method):
         )
 
     def _score(self, task: Task) -> dict[str, Evaluation]:
+        return {name: task.learner.evaluate(*pair) for name, pair in self._scored(task).items()}
+
+    @staticmethod
+    def _scored(task: Task) -> dict[str, Labelled]:
+        """What is scored before and after."""
         pairs = {"forget": None if task.samples else task.forget, "validation": task.validation}
-        return {name: task.learner.evaluate(*pair) for name, pair in pairs.items() if pair is not None}
+        return {name: pair for name, pair in pairs.items() if pair is not None}
 
 
 def _nothing(method: Method, task: Task) -> Outcome:

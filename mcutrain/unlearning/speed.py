@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from mcutrain.learning import Learner
 from mcutrain.unlearning.base import Cost, Labelled
 from mcutrain.unlearning.run import open_set
+from mcutrain.work import Span, Stopwatch
 
 #: Device batches that are timed.
 _BATCHES = 3
+_NOTHING = Span()
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of host time."""
+    """What the parts of a request take on this computer, and on the device by its clock."""
 
     #: one sample forward, and one forward and backward
-    inference: float
-    gradient: float
+    inference: Span
+    gradient: Span = _NOTHING
     #: one optimizer step
-    step: float
+    step: Span = _NOTHING
 
-    def seconds(self, cost: Cost) -> float:
+    def span(self, cost: Cost) -> Span:
         """What ``cost`` takes."""
         streamed = cost.streamed
-        forward = streamed.inference * self.inference + streamed.gradient * self.gradient
-        return forward + cost.steps * self.step
+        forward = self.inference * streamed.inference + self.gradient * streamed.gradient
+        return forward + self.step * cost.steps
 
 
-def measure_speed(learner: Learner, pair: Labelled) -> Speed:
+def measure_speed(learner: Learner, pair: Labelled, *, inference_only: bool = False) -> Speed:
     """Time a few samples; the weights stay as they are, the gradient accumulators are cleared.
 
     An optimizer step is taken to be as long as the Program that reads the same tensors.
@@ -40,12 +41,16 @@ def measure_speed(learner: Learner, pair: Labelled) -> Speed:
     rows = count * learner.rows
     x, y = held.samples[:rows], held.targets[:rows]
     learner.evaluate(x, y)  # the first run of a Program is slower
-    started = time.perf_counter()
+    watch = Stopwatch(learner.executor)
     learner.evaluate(x, y)
-    evaluated = time.perf_counter()
+    inference = watch.span() * (1 / rows)
+    if inference_only:
+        return Speed(inference)
+    watch = Stopwatch(learner.executor)
     learner.accumulate(held.samples, held.targets, range(count))
-    accumulated = time.perf_counter()
+    gradient = watch.span() * (1 / rows)
+    watch = Stopwatch(learner.executor)
     learner.executor.run("statistics")
-    finished = time.perf_counter()
+    step = watch.span()
     learner.executor.run("zero_gradients")
-    return Speed((evaluated - started) / rows, (accumulated - evaluated) / rows, finished - accumulated)
+    return Speed(inference, gradient, step)

@@ -5,6 +5,7 @@
 #include "mct_model.h"
 #include "profile.h"
 #include "simulated.h"
+#include "work.h"
 
 enum { START_EVENT = 0, DONE_INTERRUPT = 1 };
 
@@ -210,6 +211,10 @@ const uint32_t mct_ticks_per_second = 2000000;
 
 uint32_t mct_ticks(void) {
     return READ_CSR(mcycle);
+}
+
+uint32_t mct_work_rate(void) {
+    return 0;
 }
 
 void mct_cluster_start(void);

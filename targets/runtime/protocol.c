@@ -10,6 +10,7 @@
 #include "protocol.h"
 #include "store.h"
 #include "store_requests.h"
+#include "work.h"
 
 #ifndef MCT_MAXIMUM_BODY
 #error "define MCT_MAXIMUM_BODY, the longest body of a frame in bytes"
@@ -314,6 +315,13 @@ static struct outcome read_profile(const struct request *request) {
     return done(put_words(at, log.words + first * log.record_words, count * log.record_words));
 }
 
+_Static_assert(4 * MCT_WORK_WORDS <= MCT_MAXIMUM_BODY, "what requests have taken must fit a frame");
+
+static struct outcome read_work(void) {
+    uint32_t words[MCT_WORK_WORDS];
+    return done(put_words(0, words, mct_work_words(words)));
+}
+
 /* The request that runs, and when its last sign of life was. */
 static const struct request *running;
 static uint32_t noted;
@@ -368,12 +376,23 @@ static struct outcome run_command(const struct request *request) {
         return profile(request);
     case MCT_READ_PROFILE:
         return read_profile(request);
+    case MCT_WORK:
+        return read_work();
     case MCT_BYE:
     case MCT_RESUME:
         return done(0);
     default:
         return fail(MCT_BAD_COMMAND, "there is no such command");
     }
+}
+
+/* Under what the time of a request is counted. */
+static uint32_t kind_of_work(const struct request *request) {
+    if (request->command >= MCT_STORE_STATUS && request->command <= MCT_STORE_CERTIFY)
+        return MCT_WORK_STORE;
+    if (request->command != MCT_RUN || request->length < 4 || get(request->body) >= mct_program_count)
+        return MCT_WORK_MEMORY;
+    return MCT_WORK_RUN + get(request->body);
 }
 
 uint32_t mct_active_workers;
@@ -390,9 +409,11 @@ _Noreturn void mct_serve(void) {
         bool repeated =
             response.length && request.sequence == last_sequence && request.command == last_command;
         if (!repeated) {
+            uint32_t began = mct_work_clock();
             struct outcome outcome = run_command(&request);
             response.length = build(response.bytes, request.command | MCT_RESPONSE, outcome.status,
                                     request.sequence, response_body, outcome.length);
+            mct_work_add(kind_of_work(&request), began);
             last_sequence = request.sequence;
             last_command = request.command;
         }

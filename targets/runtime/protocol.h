@@ -26,6 +26,7 @@
  *   MCT_PROFILE       u32 mode of counting, see profile.h; clears the log
  *                                                    -> words about the log, see profile.h
  *   MCT_READ_PROFILE  u32 first record, number       -> u32 records in the log, records lost; records
+ *   MCT_WORK          -                              -> words about what requests have taken, see work.h
  *
  * where a read is u32 region, offset, length and a write the same followed by its bytes. Region 0 is
  * mct_data, 1 is mct_arena. RUN runs kernel calls [first, last). Before its first HELLO a device refuses all
@@ -47,6 +48,7 @@ enum mct_command {
     MCT_RESUME = 6,
     MCT_PROFILE = 0x18,
     MCT_READ_PROFILE = 0x19,
+    MCT_WORK = 0x1a,
     MCT_BUSY = 0x7e,    /* from the device: still running */
     MCT_DAMAGED = 0x7f, /* from the device: a frame came damaged, send it again */
     MCT_RESPONSE = 0x80,
