@@ -127,13 +127,20 @@ def every_method() -> list[Entry]:
 
 
 def compare(
-    names: Sequence[str], scenarios: Sequence[str], lines: Lines, golds: int, shadows: int | None
+    names: Sequence[str],
+    scenarios: Sequence[str],
+    lines: Lines,
+    golds: int,
+    shadows: int | None,
+    refused: bool,
 ) -> None:
+    """With ``refused``, what an earlier measurement refused is tried again."""
     for name in names:
         subject = SUBJECTS[name]()
         for scenario in scenarios:
             prefix = f"{name}|{scenario}"
-            wanted = [entry for entry in every_method() if f"{prefix}|{entry.name}" not in lines.found]
+            there = {key for key, line in lines.found.items() if not (refused and "refused" in line)}
+            wanted = [entry for entry in every_method() if f"{prefix}|{entry.name}" not in there]
             if f"{prefix}|models" in lines.found and not wanted:
                 continue
             say(f"{subject.name}, {scenario}")
@@ -211,6 +218,7 @@ def main() -> None:
     parser.add_argument("--golds", type=int, default=GOLDS, help="retrained models of each request")
     parser.add_argument("--shadows", type=int, help="shadow models, by default as each model says")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured")
+    parser.add_argument("--refused", action="store_true", help="measure what was refused before")
     parser.add_argument("--show", action="store_true", help="only print what was measured")
     args = parser.parse_args()
     lines = Lines(args.what, args.again)
@@ -221,7 +229,7 @@ def main() -> None:
         class_tables(lines)
     else:
         if not args.show:
-            compare(args.models, args.requests, lines, args.golds, args.shadows)
+            compare(args.models, args.requests, lines, args.golds, args.shadows, args.refused)
         for name in args.models:
             for scenario in args.requests:
                 method_table(f"{name}|{scenario}", lines)

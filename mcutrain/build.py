@@ -33,9 +33,10 @@ class Build:
     both give a :class:`~mcutrain.learning.Learner`.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, *, state: Path | None = None) -> None:
         self.directory = directory
         self.manifest = manifest
+        self._state = state
 
     @classmethod
     def open(cls, directory: str | Path) -> Build:
@@ -54,7 +55,7 @@ class Build:
     @property
     def state_folder(self) -> Path:
         """What devices of this build remember: a simulator's flash, the reference's store."""
-        return self.directory / STATE_FOLDER
+        return self._state or self.directory / STATE_FOLDER
 
     @property
     def firmware_path(self) -> Path:

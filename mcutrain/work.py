@@ -9,6 +9,8 @@ from typing import Any
 
 from mcutrain.events import EpochEvent, Event, StepEvent
 
+#: Bytes of a page of flash (targets/runtime/flash.h).
+_PAGE = 256
 #: Programs that a training run only runs to score itself.
 _SCORING = ("evaluate", "infer")
 
@@ -51,6 +53,11 @@ class Work:
     def total(self) -> int:
         """Ticks of everything."""
         return self.memory.time + self.store.time + sum(t.time for t in self.programs.values())
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes programmed into flash."""
+        return _PAGE * self.written.count
 
     def since(self, earlier: Work) -> Work:
         """What came after ``earlier``, of the same device."""

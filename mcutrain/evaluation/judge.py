@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from mcutrain.errors import OptionError
 from mcutrain.evaluation.attacks import Bench
 from mcutrain.evaluation.compare import figures, summary
 from mcutrain.evaluation.gates import Gate, Verdict, gates, verdict
+from mcutrain.evaluation.history import Past
 from mcutrain.evaluation.lira import Lira
 from mcutrain.evaluation.measure import Data, Measured, Sets, measure
 from mcutrain.evaluation.observe import read_parameters, weights_hash
@@ -25,6 +25,7 @@ from mcutrain.evaluation.retrain import Plan, Step, Trainer, cache_folder, nativ
 from mcutrain.evaluation.schedule import Schedule, seeds
 from mcutrain.evaluation.shadows import Population, check_models, train_pool
 from mcutrain.executor import Array
+from mcutrain.work import Stopwatch
 
 if TYPE_CHECKING:
     from mcutrain.unlearning import Method
@@ -135,6 +136,7 @@ class Judge:
             cache=folder,
             on_step=on_step,
         )
+        self._start = start
         self._settings = {"start": start, "processes": processes, "on_step": on_step}
         self._original = dict(original) if original is not None else None
         self._count, self.shadows = golds, shadows
@@ -274,7 +276,9 @@ class Judge:
         """Let a method forget the requests one after another, and judge the result.
 
         The method is given the test part for validation, of which it may use the score: how a
-        network does on what it never saw is what forgetting aims at.
+        network does on what it never saw is what forgetting aims at.  One that goes back on how the
+        model has learned is given a device that has learned so here, and is compared bit for bit
+        with the same without the samples, unless ``control`` has other weights for that.
 
         Raises what the method raises; the learner then holds no model in particular.
         """
@@ -283,43 +287,62 @@ class Judge:
         variant = method.variant(variant).name
         plain = method.name if variant == method.variants[0].name else f"{method.name}:{variant}"
         name = name or plain
-        learner, d = self.bench.learner, self.data
+        d, options = self.data, dict(options or {})
         self.bench.hold(self.original.weights)
-        outcomes = []
-        told = np.zeros(len(d.y_train), bool)
-        started = time.perf_counter()
-        for request in self.requests:
-            self._word(f"{name} forgets {request.title}")
-            told[request.rows] = True
-            task = Task(
-                learner=learner,
-                forget=(d.x_train[request.rows], d.y_train[request.rows]),
-                retain=(d.x_train[~told], d.y_train[~told]),
-                validation=(d.x_test, d.y_test),
-                variant=variant,
-                options=dict(options or {}),
-                seed=self.seed,
-                build=self.build,
-                on_event=on_event,
-            )
-            outcomes.append(method.run(task))
-        seconds = time.perf_counter() - started
-        weights = read_parameters(learner)
+        self._word(f"{name} begins")
+        with self._past().stage(method, variant, options, self.bench.learner) as stage:
+            outcomes = []
+            told = np.zeros(len(d.y_train), bool)
+            watch = Stopwatch(stage.learner.executor)
+            for request in self.requests:
+                self._word(f"{name} forgets {request.title}")
+                told[request.rows] = True
+                task = Task(
+                    learner=stage.learner,
+                    forget=(d.x_train[request.rows], d.y_train[request.rows]),
+                    retain=(d.x_train[~told], d.y_train[~told]),
+                    validation=(d.x_test, d.y_test),
+                    variant=variant,
+                    options=options,
+                    seed=self.seed,
+                    build=self.build,
+                    on_event=on_event,
+                )
+                outcomes.append(stage.forget(task))
+            seconds, work = watch.span().seconds, watch.done()
+            weights = read_parameters(stage.learner)
+            # Who was told of half a poison cannot have the bits of a model without all of it.
+            if control is None and told[self.sets.forget].all():
+                self._word(f"{name}: the same without the samples")
+                control = stage.control()
+        done = [outcome for outcome in outcomes if outcome is not None]
         cost = Cost(
             seconds=seconds,
-            inference=sum(o.streamed.inference for o in outcomes),
-            gradient=sum(o.streamed.gradient for o in outcomes),
-            steps=sum(o.steps for o in outcomes),
-            memory=method.memory(learner.manifest),
+            inference=sum(o.streamed.inference for o in done),
+            gradient=sum(o.streamed.gradient for o in done),
+            steps=sum(o.steps for o in done),
+            memory=method.memory(self.build.manifest),
+            flash_bytes=work.flash_bytes if work and method.history(variant) == "runs" else None,
             retraining=self.retraining,
         )
         return self.judge(
             name,
             weights,
-            claim=outcomes[-1].honesty,
+            claim=done[-1].honesty if done else method.honesty,
             control=control,
             cost=cost,
-            outcomes=[o.as_json() for o in outcomes],
+            outcomes=[o.as_json() for o in done],
+        )
+
+    def _past(self) -> Past:
+        return Past(
+            self.build,
+            self.data,
+            self.schedule,
+            self.seed,
+            self.sets.forget,
+            self._start,
+            self.original.weights,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,18 +79,20 @@ class Schedule:
 
         Raises what ``Learner.train`` raises.
         """
+        for options in self.runs(seed):
+            learner.train(x, y, **options, on_event=on_event)
+
+    def runs(self, seed: int) -> Iterator[dict[str, Any]]:
+        """Options of ``Learner.train`` for each phase."""
         for number, phase in enumerate(self.phases):
-            learner.train(
-                x,
-                y,
-                epochs=phase.epochs,
-                lr=phase.lr,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                batch=self.batch,
-                seed=seed + _PHASE_SEEDS * number,
-                on_event=on_event,
-            )
+            yield {
+                "epochs": phase.epochs,
+                "lr": phase.lr,
+                "momentum": self.momentum,
+                "weight_decay": self.weight_decay,
+                "batch": self.batch,
+                "seed": seed + _PHASE_SEEDS * number,
+            }
 
 
 def constant(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -184,6 +185,9 @@ class AnalyticHeadMethod(Method):
     def tokens(self, variant: str, settings: Mapping[str, Value]) -> Mapping[str, tuple[str, ...]]:
         return {self.name: PROGRAMS}
 
+    def history(self, variant: str) -> Literal["", "runs", "head"]:
+        return "head" if variant == "subtract" else ""
+
     def memory(self, manifest: Manifest) -> int:
         return sum(t.nbytes for t in manifest.tensors if t.name.startswith("head."))
 
@@ -219,6 +223,12 @@ class AnalyticHeadMethod(Method):
             run.chosen["samples_left"] = head.count
             run.recomputed += _carriers(run)
             return run.outcome("the head is solved from the other samples", before)
+
+
+def layers_below(manifest: Manifest) -> list[str]:
+    """Parameters that the build trains and the head does not solve."""
+    solved = {name for call in manifest.program("head_solve").calls for name in call.outputs}
+    return [t.name for t in manifest.trained() if t.name not in solved]
 
 
 def _checked(run: Run) -> AnalyticHead:
@@ -258,9 +268,7 @@ def _carriers(run: Run) -> list[Carrier]:
         Carrier("head features", "cleared"),
         Carrier("head scale", "kept", "two powers of two, set before the head learned"),
     ]
-    solved = {name for call in run.manifest.program("head_solve").calls for name in call.outputs}
-    below = [t.name for t in run.manifest.trained() if t.name not in solved]
-    if below:
+    if layers_below(run.manifest):
         note = "this build trains them: exact only if they never learned from the forgotten samples"
         carriers.append(Carrier("layers below the head", "kept", note))
     return carriers

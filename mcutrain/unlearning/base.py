@@ -181,6 +181,10 @@ class Method(ABC):
         """The options that hold for ``task``, defaults included; raises OptionError."""
         return check_options(self.name, self.variant(task.variant).name, self.options, task.options)
 
+    def history(self, variant: str) -> Literal["", "runs", "head"]:
+        """What must have learned the samples for it: logged ``runs``, a ``head``, or no matter what."""
+        return ""
+
     def tokens(self, variant: str, settings: Mapping[str, Value]) -> Mapping[str, tuple[str, ...]]:
         """The Programs it runs beside those of training, by the ``--unlearn`` token that compiles them."""
         return {}

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from mcutrain.errors import OptionError, StoreError
 from mcutrain.events import Evaluation, Event, StepEvent
@@ -144,6 +144,9 @@ class Rollback(Method):
     needs_retain = "all samples of the runs to repeat"
     memory_words = "none; snapshots in flash within --snapshot-budget"
     cost_words = "the runs since the samples came, told exactly beforehand"
+
+    def history(self, variant: str) -> Literal["", "runs", "head"]:
+        return "runs"
 
     def memory(self, manifest: Manifest) -> int:
         return 0

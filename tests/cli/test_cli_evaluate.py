@@ -158,6 +158,17 @@ def test_an_exact_claim_is_settled_by_bits(build: Path, samples: Path, trained: 
     assert json.loads((tmp_path / "report.json").read_text())["judged"][0]["verdict"]["word"] == "exact"
 
 
+@pytest.mark.usefixtures("keep")
+def test_rollback_is_given_logged_runs(build: Path, samples: Path, tmp_path: Path) -> None:
+    arguments = ["--forget-group", "ann", "--method", "rollback", "--require", "exact"]
+    assert evaluate(build, samples, tmp_path, *arguments) == 0
+    (judged,) = json.loads((tmp_path / "report.json").read_text())["judged"]
+    assert judged["verdict"]["word"] == "exact"
+    assert judged["outcomes"][0]["honesty"] == "exact"
+    # as long as what is forgotten was in the first run, it costs what retraining costs
+    assert judged["cost"]["gradient"] == judged["cost"]["retraining"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
