@@ -9,25 +9,54 @@
 
 enum { START_EVENT = 0, DONE_INTERRUPT = 1 };
 
+enum { CALLS = 2, ARGUMENT_WORDS = 28 };
+
+/* What the workers are to run: call i is in place i modulo CALLS. */
 static struct {
-    mct_kernel kernel;
-    const void *args;
-    uint32_t workers;
-    uint32_t *counts; /* where the workers write what they counted, or null */
+    volatile uint32_t posted, done; /* number of calls */
+    struct call {
+        mct_kernel kernel;
+        const void *args;
+        uint32_t workers;
+        uint32_t *counts; /* where the workers write what they counted, or null */
+        uint32_t arguments[ARGUMENT_WORDS];
+    } calls[CALLS];
 } team __attribute__((section(".l1")));
 
 /* Cycles for which each cluster core has waited for transfers. */
 static uint32_t waited_for_dma[CLUSTER_CORES] __attribute__((section(".l1")));
 
+/* Calls that the controller has posted; the next one when it has begun, or its arguments are in place. */
+static uint32_t posted;
+static const struct mct_call *begun, *prepared;
+
 static uint32_t all_workers(void) {
     return (1u << mct_workers) - 1;
 }
 
-/* Until the workers are done: the cycles in which transfers were under way, looked at every few tens of
- * cycles. */
-static uint32_t watch_transfers(void) {
+/* All workers are woken and meet at the barrier again, so that it need not be set up anew when the host
+ * asks for fewer. */
+static void post(mct_kernel kernel, const void *args) {
+    struct call *call = &team.calls[posted % CALLS];
+    call->kernel = kernel;
+    call->args = args;
+    call->workers = mct_active_workers;
+    call->counts = mct_profile_counts;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    team.posted = ++posted;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    REGISTER32(CLUSTER_TRIGGER_EVENT + 4 * START_EVENT) = all_workers();
+}
+
+static bool is_done(uint32_t number) {
+    return (int32_t)(team.done - number) >= 0;
+}
+
+/* Until the workers are done with so many calls: the cycles in which transfers were under way, looked at
+ * every few tens of cycles. */
+static uint32_t watch_transfers(uint32_t number) {
     uint32_t busy = 0, before = READ_CSR(mcycle);
-    while (!(REGISTER32(INTERRUPT_STATUS) & DONE_INTERRUPT)) {
+    while (!is_done(number)) {
         bool under_way = REGISTER32(CLUSTER_DMA_STATUS) & DMA_UNDER_WAY;
         uint32_t now = READ_CSR(mcycle);
         if (under_way)
@@ -37,22 +66,54 @@ static uint32_t watch_transfers(void) {
     return busy;
 }
 
-/* All workers are woken and meet at the barrier again, so that it need not be set up anew when the host
- * asks for fewer. The controller sleeps meanwhile; its interrupts are disabled, which ends wfi all the
- * same. */
-void mct_team_run(mct_kernel kernel, const void *args) {
-    team.kernel = kernel;
-    team.args = args;
-    team.workers = mct_active_workers;
-    team.counts = mct_profile_counts;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    REGISTER32(CLUSTER_TRIGGER_EVENT + 4 * START_EVENT) = all_workers();
+/* The controller sleeps meanwhile; its interrupts are disabled, which ends wfi all the same. One that comes
+ * between the test and wfi is pending then. */
+static void wait_until_done(uint32_t number) {
     if (mct_profile_counts)
-        *mct_profile_transfers = watch_transfers();
-    while (!(REGISTER32(INTERRUPT_STATUS) & DONE_INTERRUPT))
+        *mct_profile_transfers = watch_transfers(number);
+    for (;;) {
+        REGISTER32(INTERRUPT_STATUS_CLEAR) = DONE_INTERRUPT;
+        if (is_done(number))
+            break;
         wait_for_interrupt();
-    REGISTER32(INTERRUPT_STATUS_CLEAR) = DONE_INTERRUPT;
+    }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+void mct_team_run(mct_kernel kernel, const void *args) {
+    post(kernel, args);
+    wait_until_done(posted);
+}
+
+/* Arguments that are in L1 when a kernel begins take all its workers a cycle a word, from L2 fifteen. The
+ * place is that of the call before the one that runs. */
+static const void *bring_arguments(const struct mct_call *call) {
+    uint32_t *to = team.calls[posted % CALLS].arguments;
+    const uint32_t *from = call->args;
+    if (call->bytes == 0 || call->bytes > ARGUMENT_WORDS * sizeof *to)
+        return call->args;
+    for (uint32_t i = 0; i < call->bytes / sizeof *to; i++)
+        to[i] = from[i];
+    return to;
+}
+
+/* While it is counted what calls take, none begins before the one before it is seen to be done. */
+void mct_team_run_call(const struct mct_call *call, const struct mct_call *next) {
+    static const void *arguments; /* of `prepared` */
+    if (begun != call)
+        post(call->kernel, prepared == call ? arguments : call->args);
+    const uint32_t number = posted;
+    begun = prepared = 0;
+    if (next) {
+        arguments = bring_arguments(next);
+        if (mct_profile_counts) {
+            prepared = next;
+        } else {
+            begun = next;
+            post(next->kernel, arguments);
+        }
+    }
+    wait_until_done(number);
 }
 
 /* ---- what kernels may use --------------------------------------------------------------------------- */
@@ -151,14 +212,14 @@ uint32_t *mct_profile_memory(uint32_t *bytes) {
 }
 
 /* A core sleeps at barriers, and counter 0 with it. */
-static void run_counted(uint32_t worker, uint32_t workers) {
-    uint32_t *counts = team.counts + worker * mct_profile_board.count;
+static __attribute__((noinline)) void run_counted(const struct call *call, uint32_t worker) {
+    uint32_t *counts = call->counts + worker * mct_profile_board.count;
     WRITE_CSR(COUNTED_EVENTS, -1);
     WRITE_CSR(ALL_COUNTERS, 0);
     waited_for_dma[worker] = 0;
     WRITE_CSR(COUNTING, 1);
     uint32_t begin = READ_CSR(mcycle);
-    team.kernel(team.args, worker, workers);
+    call->kernel(call->args, worker, call->workers);
     uint32_t end = READ_CSR(mcycle);
     WRITE_CSR(COUNTING, 0);
     uint32_t awake = READ_CSR(COUNTER(0));
@@ -174,8 +235,24 @@ static void run_counted(uint32_t worker, uint32_t workers) {
 
 /* ---- workers ---------------------------------------------------------------------------------------- */
 
-/* From start.S, on cluster cores. A core waits either for the start or at the barrier, with the mask of
- * that event alone: one that comes early stays pending, and wakes nobody from the other. */
+/* Until there is another call than the `number` before. A core waits either for the start or at the barrier,
+ * with the mask of that event alone: one that comes early stays pending, and wakes nobody from the other. */
+static __attribute__((noinline)) void wait_for_call(uint32_t number) {
+    REGISTER32(EVENT_MASK) = 1 << START_EVENT;
+    while (team.posted == number)
+        wait_for_event(EVENT_WAIT_CLEAR);
+    REGISTER32(EVENT_MASK) = BARRIER_EVENT;
+}
+
+/* The kernels' barrier is for other workers than at the last call. */
+static __attribute__((noinline)) void change_workers(uint32_t worker, uint32_t workers) {
+    if (worker == 0)
+        set_kernel_barrier(workers);
+    wait_for_event(BARRIER_WAIT_CLEAR);
+}
+
+/* From start.S, on cluster cores. What stands between two calls is short, because none of it is in the
+ * instruction cache any more. */
 _Noreturn void mct_worker(uint32_t worker);
 _Noreturn void mct_worker(uint32_t worker) {
     uint32_t workers = 0;
@@ -184,24 +261,27 @@ _Noreturn void mct_worker(uint32_t worker) {
         REGISTER32(BARRIER_CORES) = all_workers();
         REGISTER32(BARRIER_TARGETS) = all_workers();
     }
-    for (;;) {
-        REGISTER32(EVENT_MASK) = 1 << START_EVENT;
-        wait_for_event(EVENT_WAIT_CLEAR);
-        REGISTER32(EVENT_MASK) = BARRIER_EVENT;
-        if (workers != team.workers) {
-            workers = team.workers;
-            if (worker == 0)
-                set_kernel_barrier(workers);
-            wait_for_event(BARRIER_WAIT_CLEAR);
+    REGISTER32(EVENT_MASK) = BARRIER_EVENT;
+    for (uint32_t number = 0;; number++) {
+        if (team.posted == number)
+            wait_for_call(number);
+        const struct call *call = &team.calls[number % CALLS];
+        if (call->workers != workers) {
+            workers = call->workers;
+            change_workers(worker, workers);
         }
-        if (worker < workers && team.counts)
-            run_counted(worker, workers);
-        else if (worker < workers)
-            team.kernel(team.args, worker, workers);
+        if (worker < workers) {
+            if (call->counts)
+                run_counted(call, worker);
+            else
+                call->kernel(call->args, worker, workers);
+        }
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         wait_for_event(BARRIER_WAIT_CLEAR);
-        if (worker == 0)
+        if (worker == mct_workers - 1) {
+            team.done = number + 1;
             REGISTER32(INTERRUPT_STATUS_SET) = DONE_INTERRUPT;
+        }
     }
 }
 
@@ -222,6 +302,7 @@ void mct_cluster_start(void);
 void mct_board_start(void) {
     REGISTER32(INTERRUPT_MASK_SET) = DONE_INTERRUPT;
     REGISTER32(CACHE_ENABLE) = 1;
+    team.posted = team.done = 0; /* nothing clears L1 */
     REGISTER32(CLUSTER_CACHE_ENABLE) = 1;
     for (uint32_t core = 0; core < mct_workers; core++)
         REGISTER32(CLUSTER_BOOT_ADDRESS + 4 * core) = (uint32_t)(uintptr_t)mct_cluster_start;

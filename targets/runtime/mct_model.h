@@ -10,6 +10,7 @@
 struct mct_call {
     mct_kernel kernel;
     const void *args;
+    uint32_t bytes; /* of the arguments, or 0 where that is not known */
 };
 
 /* A Program is a list of kernel calls, run in order. */
@@ -34,5 +35,9 @@ extern uint32_t mct_active_workers;
 
 /* From the board: run `kernel` on workers 0 .. mct_active_workers - 1 and wait until all have returned. */
 void mct_team_run(mct_kernel kernel, const void *args);
+
+/* The same for `call`. When `next` is not null it is the call that is run next, by as many workers: a board
+ * may prepare it meanwhile, and begin it before this returns. */
+void mct_team_run_call(const struct mct_call *call, const struct mct_call *next);
 
 #endif

@@ -42,11 +42,11 @@ const uint32_t mct_data_size = sizeof mct_data, mct_arena_size = sizeof mct_aren
 
 static const struct table table = {(int32_t *)mct_arena, (const float *)(mct_arena + 4096),
                                    (float *)(mct_arena + 8192)};
-static const struct mct_call step[] = {{count, &table}, {scale, &table}};
+static const struct mct_call step[] = {{count, &table, sizeof table}, {scale, &table, sizeof table}};
 #define TEN(...)                                                                                             \
     __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__,  \
         __VA_ARGS__, __VA_ARGS__
-static const struct mct_call slow[] = {{count, &table}, TEN(TEN({idle, 0}))};
+static const struct mct_call slow[] = {{count, &table, sizeof table}, TEN(TEN({idle, 0, 0}))};
 
 const struct mct_program mct_programs[] = {{"step", step, 2}, {"slow", slow, sizeof slow / sizeof *slow}};
 const uint32_t mct_program_count = 2;

@@ -123,7 +123,7 @@ PROGRAM(loop_unseen, __asm__(BODY(".insn i 0x7b, 5, x0, x4, 3\n\t" MAC("%0") "ad
                              "+&r"(a) : "r"(b), "r"(b));
         return d + a;)
 
-#define CALL(name) static const struct mct_call call_##name[] = {{name, 0}};
+#define CALL(name) static const struct mct_call call_##name[] = {{name, 0, 0}};
 #define INSTRUCTION(name, code) CALL(name)
 #include "instructions.h"
 CALL(loads)
