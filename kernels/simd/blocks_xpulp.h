@@ -63,32 +63,39 @@ MCT_INLINE void mct_x_nt_4x4(float sum[16], const mct_elem *a, int32_t a_step, c
 #undef MCT_X_SUM
 }
 
+/* S0 .. S3: where the pairs of four columns go. */
+#define MCT_X_PAIRS(name, S0, S1, S2, S3)                                                                    \
+    MCT_INLINE void name(mct_elem *first, mct_elem *second, uint32_t words) {                                \
+        uint32_t a, b, c, d, t = words / 2;                                                                  \
+        if (t)                                                                                               \
+            __asm__ volatile(".option push\n\t"                                                              \
+                             ".option norvc\n\t"                                                             \
+                             ".insn i 0x7b, 4, x0, %[t], 24\n\t" /* lp.setup: the next 12, t times */        \
+                             "lw %[a], 0(%[first])\n\t"                                                      \
+                             "lw %[b], 0(%[second])\n\t"                                                     \
+                             "lw %[c], 4(%[first])\n\t"                                                      \
+                             "lw %[d], 4(%[second])\n\t"                                                     \
+                             ".insn r 0x57, 0, 0x68, %[t], %[b], %[a]\n\t" /* pv.pack.h */                   \
+                             ".insn s 0x2b, 2, %[t], 4(%[" S0 "])\n\t"                                       \
+                             ".insn r 0x57, 0, 0x64, %[a], %[b], %[select]\n\t" /* pv.shuffle2.h */          \
+                             ".insn s 0x2b, 2, %[a], 4(%[" S1 "])\n\t"                                       \
+                             ".insn r 0x57, 0, 0x68, %[t], %[d], %[c]\n\t"                                   \
+                             ".insn s 0x2b, 2, %[t], 4(%[" S2 "])\n\t"                                       \
+                             ".insn r 0x57, 0, 0x64, %[c], %[d], %[select]\n\t"                              \
+                             ".insn s 0x2b, 2, %[c], 4(%[" S3 "])\n\t"                                       \
+                             ".option pop"                                                                   \
+                             : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [t] "+r"(t),          \
+                               [first] "+r"(first), [second] "+r"(second)                                    \
+                             : [select] "r"(0x00030001u)                                                     \
+                             : "memory");                                                                    \
+    }
+
 /* Two rows of `words` pairs, an even number, become pairs over the rows, in place: where the first row had
  * elements 2 j and 2 j + 1 it has the two elements 2 j, the second row the two elements 2 j + 1. */
-MCT_INLINE void mct_x_pair_rows(mct_elem *first, mct_elem *second, uint32_t words) {
-    uint32_t a, b, c, d, t = words / 2;
-    if (t)
-        __asm__ volatile(".option push\n\t"
-                         ".option norvc\n\t"
-                         ".insn i 0x7b, 4, x0, %[t], 24\n\t" /* lp.setup: the next 12, t times */
-                         "lw %[a], 0(%[first])\n\t"
-                         "lw %[b], 0(%[second])\n\t"
-                         "lw %[c], 4(%[first])\n\t"
-                         "lw %[d], 4(%[second])\n\t"
-                         ".insn r 0x57, 0, 0x68, %[t], %[b], %[a]\n\t" /* pv.pack.h */
-                         ".insn s 0x2b, 2, %[t], 4(%[first])\n\t"
-                         ".insn r 0x57, 0, 0x64, %[a], %[b], %[select]\n\t" /* pv.shuffle2.h */
-                         ".insn s 0x2b, 2, %[a], 4(%[second])\n\t"
-                         ".insn r 0x57, 0, 0x68, %[t], %[d], %[c]\n\t"
-                         ".insn s 0x2b, 2, %[t], 4(%[first])\n\t"
-                         ".insn r 0x57, 0, 0x64, %[c], %[d], %[select]\n\t"
-                         ".insn s 0x2b, 2, %[c], 4(%[second])\n\t"
-                         ".option pop"
-                         : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [t] "+r"(t),
-                           [first] "+r"(first), [second] "+r"(second)
-                         : [select] "r"(0x00030001u)
-                         : "memory");
-}
+MCT_X_PAIRS(mct_x_pair_rows, "first", "second", "first", "second")
+/* The same in another order: where the first row had elements 4 j to 4 j + 3 it has the two elements 4 j and
+ * the two 4 j + 1, the second row those 4 j + 2 and 4 j + 3. */
+MCT_X_PAIRS(mct_x_pair_fours, "first", "first", "second", "second")
 
 /* What mct_x_tn_blocks has no registers for. The assembly knows the offsets. */
 struct mct_x_tn {

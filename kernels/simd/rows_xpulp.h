@@ -28,6 +28,7 @@ struct mct_xpulp_rows {
  * s += v; s = 0; memory at p = s */
 #define MCT_DOT(s, x, y) ".insn r 0x33, 0, 0x4b, %[" #s "], %[" #x "], %[" #y "]\n\t"
 #define MCT_NEXT(to, from, by) ".insn r 0x0b, 7, 0x10, %[" #to "], %[" #from "], %[" #by "]\n\t"
+#define MCT_WORD(to, from) ".insn i 0x0b, 2, %[" #to "], 4(%[" #from "])\n\t"
 #define MCT_PACK(s, high) ".insn r 0x33, 2, 0x58, %[" #s "], %[" #s "], %[" #high "]\n\t"
 #define MCT_BOUND(s, bound) ".insn r 0x57, 0, 0x18, %[" #s "], %[" #s "], %[" #bound "]\n\t"
 #define MCT_ADD_F(s, v) "fadd.s %[" #s "], %[" #s "], %[" #v "]\n\t"
@@ -38,8 +39,9 @@ struct mct_xpulp_rows {
 #define MCT_SW_NEXT(s, by, p) ".insn s 0x2b, 2, %[" #s "], " #by "(%[" #p "])\n\t"
 
 /* Up to the last step of a block; LENGTH is twice the outer loop's, in instructions. Whenever a block begins,
- * a holds the address of struct mct_xpulp_rows, and b that of the block's first row of b. */
-#define MCT_BLOCK_BEGIN(LENGTH)                                                                              \
+ * a holds the address of struct mct_xpulp_rows, and b that of the block's first row of b. Y0 loads the first
+ * and the third of four pairs of b. */
+#define MCT_BLOCK_BEGIN(LENGTH, Y0)                                                                            \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
     "addi sp, sp, -16\n\t"                                                                                   \
@@ -51,21 +53,21 @@ struct mct_xpulp_rows {
     ".balign 16\n\t" ".insn i 0x7b, 4, x1, %[x0], " LENGTH "\n\t" /* lp.setup: the outer loop */                              \
     MCT_LW(b_back, 20, a) MCT_LW(y1, 24, a) MCT_LW(a, 0, a)                                                  \
     MCT_ZERO(s32)                                                                                            \
-    MCT_NEXT(x0, a, a_step) MCT_NEXT(x1, a, a_step) MCT_NEXT(x2, a, a_step) MCT_NEXT(y0, b, b_step)          \
+    MCT_NEXT(x0, a, a_step) MCT_NEXT(x1, a, a_step) MCT_NEXT(x2, a, a_step) Y0          \
     "beqz %[y1], 1f\n\t"                                                                                     \
     ".insn i 0x7b, 4, x0, %[y1], 48\n\t" /* lp.setup: the next 24 instructions */                            \
     MCT_DOT(s00, x0, y0) MCT_NEXT(x3, a, a_back) MCT_DOT(s10, x1, y0) MCT_NEXT(y1, b, b_step)                \
     MCT_DOT(s20, x2, y0) MCT_DOT(s30, x3, y0)                                                                \
-    MCT_DOT(s01, x0, y1) MCT_NEXT(y0, b, b_step) MCT_DOT(s11, x1, y1) MCT_DOT(s21, x2, y1)                   \
+    MCT_DOT(s01, x0, y1) Y0 MCT_DOT(s11, x1, y1) MCT_DOT(s21, x2, y1)                   \
     MCT_DOT(s31, x3, y1)                                                                                     \
     MCT_DOT(s02, x0, y0) MCT_NEXT(y1, b, b_back) MCT_DOT(s12, x1, y0) MCT_DOT(s22, x2, y0)                   \
     MCT_DOT(s32, x3, y0)                                                                                     \
-    MCT_DOT(s03, x0, y1) MCT_NEXT(y0, b, b_step) MCT_DOT(s13, x1, y1) MCT_NEXT(x0, a, a_step)                \
+    MCT_DOT(s03, x0, y1) Y0 MCT_DOT(s13, x1, y1) MCT_NEXT(x0, a, a_step)                \
     MCT_DOT(s23, x2, y1) MCT_NEXT(x1, a, a_step) MCT_DOT(s33, x3, y1) MCT_NEXT(x2, a, a_step)                \
     "1:\n\t"                                                                                                 \
     MCT_DOT(s00, x0, y0) MCT_NEXT(x3, a, a_back) MCT_DOT(s10, x1, y0) MCT_NEXT(y1, b, b_step)                \
     MCT_DOT(s20, x2, y0) "lw %[a], 0(sp)\n\t" MCT_DOT(s30, x3, y0)                                           \
-    MCT_DOT(s01, x0, y1) MCT_NEXT(y0, b, b_step) MCT_DOT(s11, x1, y1) MCT_LW(b_back, 56, a)                  \
+    MCT_DOT(s01, x0, y1) Y0 MCT_DOT(s11, x1, y1) MCT_LW(b_back, 56, a)                  \
     MCT_DOT(s21, x2, y1) MCT_DOT(s31, x3, y1)
 
 #define MCT_BLOCK_END                                                                                        \
@@ -73,8 +75,8 @@ struct mct_xpulp_rows {
     ".option pop"
 
 /* The rest of the last step, and the sums as they are. */
-#define MCT_BLOCK_PLAIN                                                                                      \
-    MCT_BLOCK_BEGIN("192")                                                                              \
+#define MCT_BLOCK_PLAIN(Y0)                                                                                      \
+    MCT_BLOCK_BEGIN("192", Y0)                                                                              \
     MCT_PACK(s00, s01) MCT_DOT(s02, x0, y0) MCT_NEXT(y1, b, b_back) MCT_DOT(s12, x1, y0)                     \
     MCT_LW(b_back, 32, a) MCT_PACK(s10, s11) MCT_ZERO(s01) MCT_DOT(s22, x2, y0)                              \
     MCT_SW_NEXT(s00, 4, b_back) MCT_PACK(s20, s21) MCT_ZERO(s11) MCT_DOT(s32, x3, y0)                        \
@@ -94,7 +96,7 @@ struct mct_xpulp_rows {
 
 /* The rest of the last step, the bias added, nothing below the bound. */
 #define MCT_BLOCK_BIAS                                                                                       \
-    MCT_BLOCK_BEGIN("256")                                                                               \
+    MCT_BLOCK_BEGIN("256", MCT_NEXT(y0, b, b_step))                                                                               \
     MCT_DOT(s02, x0, y0) MCT_NEXT(y1, b, b_back) MCT_DOT(s12, x1, y0) MCT_LW(b_back, 48, a)                  \
     MCT_DOT(s22, x2, y0) MCT_DOT(s32, x3, y0)                                                                \
     MCT_DOT(s03, x0, y1) MCT_LW(x0, 0, b_back) MCT_DOT(s13, x1, y1) MCT_LW(x1, 4, b_back)                    \
@@ -162,7 +164,30 @@ MCT_INLINE void mct_rows_4x4(mct_elem *const y[4], const mct_elem *a, uint32_t a
     if (bias)
         MCT_RUN_BLOCKS(MCT_BLOCK_BIAS);
     else
-        MCT_RUN_BLOCKS(MCT_BLOCK_PLAIN);
+        MCT_RUN_BLOCKS(MCT_BLOCK_PLAIN(MCT_NEXT(y0, b, b_step)));
+    (void)s, (void)t;
+}
+
+/* y[r][c] = sum_k a[r][k] * b[k][c] for four rows r and columns c < 4 * blocks, over 2 * pairs > 0 elements.
+ * Rows k of b, which are `columns` long, have become pairs by mct_x_pair_fours. */
+MCT_INLINE void mct_rows_paired_4x4(mct_elem *const y[4], const mct_elem *a, uint32_t a_stride,
+                                    const mct_elem *b, uint32_t columns, uint32_t pairs, uint32_t blocks) {
+    int32_t a_step = (int32_t)(a_stride * sizeof(mct_elem)), row = (int32_t)(columns * sizeof(mct_elem));
+    struct mct_xpulp_rows rows = {
+        .a = a,
+        .b = b,
+        .a_step = a_step,
+        .a_back = 4 - 3 * a_step,
+        .b_step = row - 4,
+        .b_back = row - 4,
+        .more = pairs - 1,
+        .blocks = blocks,
+        .y = {y[0], y[1], y[2], y[3]},
+        .b_next = 4 - row * (int32_t)(2 * pairs - 1),
+    };
+    struct mct_xpulp_rows *at = &rows;
+    uint32_t s[16], t[11];
+    MCT_RUN_BLOCKS(MCT_BLOCK_PLAIN(MCT_WORD(y0, b)));
     (void)s, (void)t;
 }
 

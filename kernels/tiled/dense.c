@@ -4,87 +4,13 @@
 #include "fallback.h"
 MCT_ANY_SHAPE(dense)
 #include "../dense.c"
-#include "tiled/product_nt.h"
+#include "tiled/many_rows.h"
 
-enum { WORKERS = 8, ROWS = MCT_NT_ROWS, CHUNK_DEPTH = 128 };
+enum { WORKERS = MCT_MANY_WORKERS, ROWS = MCT_NT_ROWS, CHUNK_DEPTH = 128 };
 
-static uint32_t rounded(uint32_t bytes) {
-    return (bytes + 15) / 16 * 16;
-}
-
-/* Two buffers of one worker, which take turns. */
-struct turns {
-    mct_elem *at[2];
-};
-
-static struct turns take_turns(struct mct_l1 *room, uint32_t bytes) {
-    struct turns turns;
-    for (uint32_t i = 0; i < 2; i++)
-        turns.at[i] = mct_l1_take(room, bytes);
-    return turns;
-}
-
-/* One product of the batch: in L1, as each loop needs these numbers, and loads from memory take long. */
-struct product {
-    const mct_elem *x, *w;
-    mct_elem *y;
-    uint32_t rows, columns, depth;
-    struct mct_finish finish;
-};
-
-static void bring_rows(const struct product *p, mct_elem *to, uint32_t block) {
-    const uint32_t row = block * ROWS, depth = p->depth;
-    mct_l1_in(to, p->x + row * depth, mct_min(ROWS, p->rows - row) * depth * sizeof(mct_elem));
-}
-
-static void send_rows(const struct product *p, const mct_elem *from, uint32_t block, uint32_t column,
-                      uint32_t columns) {
-    const uint32_t row = block * ROWS;
-    mct_dma_out_rows(p->y + row * p->columns + column, from, mct_min(ROWS, p->rows - row),
-                     columns * sizeof(mct_elem), p->columns * sizeof(mct_elem));
-}
-
-/* The columns from `column` on, so many as are tiled: they and their bias are in L1 for all, and rows go
- * through it in fours, each worker's on their own. */
-static __attribute__((noinline)) void many_rows(const struct product *p, uint32_t column, uint32_t columns,
-                                                uint32_t worker, uint32_t workers) {
-    const uint32_t row = p->depth * sizeof(mct_elem);
-    struct mct_l1 room = mct_l1_all();
-    mct_elem *w = mct_l1_take(&room, columns * row);
-    float *bias = mct_l1_take(&room, columns * sizeof(float));
-    room.at += worker * 2 * (rounded(ROWS * row) + rounded(ROWS * columns * sizeof(mct_elem)));
-    const struct turns x = take_turns(&room, ROWS * row);
-    const struct turns y = take_turns(&room, ROWS * columns * sizeof(mct_elem));
-    struct mct_finish finish = p->finish;
-    if (finish.bias)
-        finish.bias = bias;
-    uint32_t first, last;
-    mct_split(columns, worker, workers, &first, &last);
-    uint32_t group = mct_dma_begin();
-    mct_l1_in(w + first * p->depth, p->w + (column + first) * p->depth, (last - first) * row);
-    if (p->finish.bias && worker == 0)
-        mct_l1_in(bias, p->finish.bias + column, columns * sizeof(float));
-    mct_split(mct_ceil_div(p->rows, ROWS), worker, workers, &first, &last);
-    if (first < last)
-        bring_rows(p, x.at[0], first);
-    mct_dma_wait(group);
-    mct_barrier();
-    for (uint32_t block = first; block < last; block++) {
-        const uint32_t now = (block - first) % 2;
-        if (block > first)
-            mct_dma_wait(group);
-        group = mct_dma_begin();
-        if (block + 1 < last)
-            bring_rows(p, x.at[1 - now], block + 1);
-        if (block > first)
-            send_rows(p, y.at[1 - now], block - 1, column, columns);
-        mct_nt_rows(y.at[now], x.at[now], w, mct_min(ROWS, p->rows - block * ROWS), columns, p->depth,
-                    &finish);
-    }
-    if (first == last)
-        return;
-    send_rows(p, y.at[(last - 1 - first) % 2], last - 1, column, columns);
-    mct_dma_wait(group);
+static __attribute__((noinline)) void many_rows(const struct mct_product *p, uint32_t column,
+                                                uint32_t columns, uint32_t worker, uint32_t workers) {
+    mct_many_rows(p, false, column, columns, worker, workers);
 }
 
 /* A piece of w: up to CHUNK_DEPTH elements of four rows; of a worker's last rows half as many, as nothing
@@ -93,12 +19,12 @@ struct chunk {
     uint32_t column, k;
 };
 
-static uint32_t chunk_depth(const struct product *p, struct chunk c, uint32_t end) {
+static uint32_t chunk_depth(const struct mct_product *p, struct chunk c, uint32_t end) {
     return mct_min(c.column + 4 < end ? CHUNK_DEPTH : CHUNK_DEPTH / 2, p->depth - c.k);
 }
 
 /* Begins to bring it, and goes on to the next; true if there is one before row `end`. */
-static bool bring_chunk(const struct product *p, mct_elem *to, struct chunk *c, uint32_t end) {
+static bool bring_chunk(const struct mct_product *p, mct_elem *to, struct chunk *c, uint32_t end) {
     const uint32_t depth = p->depth, here = chunk_depth(p, *c, end);
     mct_dma_in_rows(to, p->w + c->column * depth + c->k, mct_min(4, p->columns - c->column),
                     here * sizeof(mct_elem), depth * sizeof(mct_elem));
@@ -112,11 +38,12 @@ static bool bring_chunk(const struct product *p, mct_elem *to, struct chunk *c, 
 
 /* x is in L1 for all, and behind it two chunks of w for each worker; w goes through them, its rows shared
  * out. */
-static __attribute__((noinline)) void few_rows(const struct product *p, uint32_t worker, uint32_t workers) {
+static __attribute__((noinline)) void few_rows(const struct mct_product *p, uint32_t worker,
+                                               uint32_t workers) {
     struct mct_l1 room = mct_l1_all();
     mct_elem *x = mct_l1_take(&room, p->rows * p->depth * sizeof(mct_elem));
     room.at += worker * 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem);
-    const struct turns w = take_turns(&room, 4 * CHUNK_DEPTH * sizeof(mct_elem));
+    const struct mct_turns w = mct_take_turns(&room, 4 * CHUNK_DEPTH * sizeof(mct_elem));
     uint32_t first, last;
     mct_split((p->columns + 3) / 4, worker, workers, &first, &last);
     struct chunk c = {4 * first, 0}, next = c;
@@ -156,38 +83,27 @@ static __attribute__((noinline)) void few_rows(const struct product *p, uint32_t
 
 void MCT_TILED(dense)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense *d = args;
-    const uint32_t row = rounded(ROWS * d->depth * sizeof(mct_elem));
-    const uint32_t room = mct_l1_all().left;
     uint32_t tile = d->columns;
     bool fits = d->depth % 2 == 0 && d->depth <= 2048;
     if (d->rows >= ROWS) {
-        /* a column takes a row of w, its bias and its part of every worker's y */
-        const uint32_t column =
-            d->depth * sizeof(mct_elem) + sizeof(float) + WORKERS * 2 * ROWS * sizeof(mct_elem);
-        const uint32_t others = WORKERS * 2 * row + (2 + 2 * WORKERS) * 16;
-        fits = fits && others + 8 * column <= room;
-        if (fits && others + tile * column > room)
-            tile = (room - others) / column & ~7u;
-        if (d->tile_columns) {
-            fits = fits && mct_min(d->tile_columns, d->columns) <= tile;
-            tile = mct_min(d->tile_columns, d->columns);
-        }
+        tile = mct_many_columns(d->columns, d->depth, d->tile_columns);
+        fits = fits && tile;
     } else
-        fits = fits && rounded(d->rows * d->depth * sizeof(mct_elem)) +
+        fits = fits && mct_turn_bytes(d->rows * d->depth * sizeof(mct_elem)) +
                                WORKERS * 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem) <=
-                           room;
+                           mct_l1_all().left;
     if (!fits) {
         mct_any_shape_dense(args, worker, workers);
         return;
     }
     for (uint32_t batch = 0; batch < d->batch; batch++) {
-        const struct product p = {.x = (const mct_elem *)d->x + batch * d->rows * d->depth,
-                                  .w = (const mct_elem *)d->w + batch * d->columns * d->depth,
-                                  .y = (mct_elem *)d->y + batch * d->rows * d->columns,
-                                  .rows = d->rows,
-                                  .columns = d->columns,
-                                  .depth = d->depth,
-                                  .finish = {d->bias, d->activation, d->lo, d->hi}};
+        const struct mct_product p = {.x = (const mct_elem *)d->x + batch * d->rows * d->depth,
+                                      .w = (const mct_elem *)d->w + batch * d->columns * d->depth,
+                                      .y = (mct_elem *)d->y + batch * d->rows * d->columns,
+                                      .rows = d->rows,
+                                      .columns = d->columns,
+                                      .depth = d->depth,
+                                      .finish = {d->bias, d->activation, d->lo, d->hi}};
         if (d->rows < ROWS) {
             if (batch)
                 mct_barrier();

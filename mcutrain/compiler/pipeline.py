@@ -16,10 +16,11 @@ from mcutrain.compiler.emit import data_image, emit, write_sources
 from mcutrain.compiler.onnx_io import ImportedModel, load_model
 from mcutrain.compiler.passes.memory import Plan, plan_memory
 from mcutrain.compiler.passes.tiling import choose_tiles
+from mcutrain.compiler.passes.together import can_round_together
 from mcutrain.compiler.programs import build_programs
 from mcutrain.compiler.report import make_manifest
 from mcutrain.compiler.toolchain import build_firmware, check_link, find_compiler
-from mcutrain.errors import BuildError, OptionError
+from mcutrain.errors import BuildError, MemoryLimitError, OptionError
 from mcutrain.manifest import FILE_NAME, Manifest, Options
 from mcutrain.targets import Target, find_target
 
@@ -61,9 +62,16 @@ def lower(
     say("importing")
     imported = load_model(model)
     say("lowering")
-    graphs = build_programs(imported.graph, options)
+    tiled, together = target.fast_memory is not None, can_round_together(options, target)
+    graphs = build_programs(imported.graph, options, tiled=tiled, round_together=together)
     say("planning memory")
-    plan = plan_memory(graphs, options, target.memory.size, target.memory.name)
+    try:
+        plan = plan_memory(graphs, options, target.memory.size, target.memory.name)
+    except MemoryLimitError:
+        if not together:
+            raise
+        graphs = build_programs(imported.graph, options, tiled=tiled)
+        plan = plan_memory(graphs, options, target.memory.size, target.memory.name)
     plan = replace(plan, programs=choose_tiles(plan.programs, target, options))
     image = data_image(plan)
     if name is None:

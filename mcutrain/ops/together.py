@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from mcutrain.ir import ITEM_SIZES, Array, Node, Tensor
 from mcutrain.ops.base import KernelCall, Op, TensorType, align, expect, op_for, register, required
+from mcutrain.ops.shape import strided_copy
 
 #: Bytes at whose multiples the planner puts tensors; the gaps between them hold zeros.
 ALIGNMENT = 16
@@ -86,3 +87,16 @@ class AllSgd(_Together):
     """:class:`~mcutrain.ops.optimizer.Sgd` of all parameters."""
 
     each, operands = "Sgd", 6
+
+
+@register
+class AllCast(_Together):
+    """:class:`~mcutrain.ops.shape.Cast` of all parameters to f16; their copies lie as they do."""
+
+    each, operands = "Cast", 1
+
+    def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
+        masters = [required(node, inputs, at) for at in range(len(inputs))]
+        shape = (span(masters),)
+        x, y = (Tensor(first.name, shape, first.dtype) for first in (masters[0], outputs[0]))
+        return strided_copy(node, x, y, (1,))

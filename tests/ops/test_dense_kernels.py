@@ -10,6 +10,8 @@ from convolution import cancelling
 from kernel_harness import check_kernel
 from numeric_gradient import check_gradient
 
+from mcutrain.executor import same_bits
+
 DTYPES = ("f4", "f2")
 REMAINDERS = range(1, 10)
 
@@ -46,6 +48,22 @@ def test_sizes_that_broke_other_libraries(rows: int, columns: int, dtype: str) -
     dy = normal(rng, rows, columns, dtype=dtype)
     check_kernel("DenseWeightGradient", [x, dy, normal(rng, columns, depth)], inplace={0: 2}, workers=workers)
     check_kernel("BiasGradient", [dy, normal(rng, columns)], inplace={0: 1}, workers=workers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", REMAINDERS)
+def test_every_input_gradient(rows: int, dtype: str) -> None:
+    """On w as it is: the bits of the product with its transpose, whatever the remainders."""
+    rng = np.random.default_rng(rows)
+    for depth, columns in itertools.product(REMAINDERS, REMAINDERS):
+        dy, w = normal(rng, rows, depth, dtype=dtype), normal(rng, depth, columns, dtype=dtype)
+        (dx,) = check_kernel("DenseInputGradient", [dy, w])
+        (expected,) = check_kernel("Dense", [dy, np.ascontiguousarray(w.T)], workers=(1,))
+        assert same_bits(dx, expected)
+    w = normal(rng, 8, 1, 1, 5, dtype=dtype)
+    check_kernel("DenseInputGradient", [normal(rng, 2, rows, 3, 8, dtype=dtype), w])
+    w = normal(rng, 2, 3, 6, 8, dtype=dtype)
+    check_kernel("DenseInputGradient", [normal(rng, 2, 3, rows, 6, dtype=dtype), w])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -64,6 +64,8 @@ CALLS = [
     Call("Conv2dWeightGradient", ((1, 6, 6, 4), (1, 6, 6, 8), (8, 3, 3, 4)), window(), **SUMS, dtype="f4"),
     Call("Dense", ((11, 32), (36, 32), (36,)), {"activation": "relu"}, wide=(2,)),
     Call("Dense", ((2, 64), (20, 64))),
+    Call("DenseInputGradient", ((11, 32), (32, 36))),
+    Call("DenseInputGradient", ((2, 64), (64, 20))),
     Call("DenseWeightGradient", ((13, 24), (13, 16), (16, 24)), **SUMS),
     Call("DepthwiseConv2d", ((1, 9, 5, 8), (3, 3, 8), (8,)), depthwise(activation="relu"), wide=(2,)),
     Call("DepthwiseConv2dInputGradient", ((1, 9, 5, 8), (3, 3, 8)), depthwise(input_hw=(9, 5))),

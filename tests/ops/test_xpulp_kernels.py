@@ -37,6 +37,7 @@ TARGETS = [
 KERNELS = [
     *(
         "dense",
+        "dense_input_gradient",
         "dense_weight_gradient",
         "bias_gradient",
         "dense_rounded",
@@ -301,6 +302,26 @@ def test_dense_even_depth(rows: int, columns: int, depth: int, activation: str) 
         dense.check_kernel("Dense", [x, w, bias], attrs)
     extreme = np.where(rng.random(x.shape) < 0.1, np.float16(60000), x).astype(np.float16)
     dense.check_kernel("Dense", [extreme, w, None], attrs, allow_nan=True)
+
+
+@pytest.mark.parametrize("tile", [(0, 0), (64, 8)], ids=str)
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"),
+    [(125, 64, 64), (4, 2, 4), (33, 6, 12), (9, 130, 20), (1, 12, 64), (3, 38, 36), (2, 640, 128)],
+)
+def test_input_gradient_of_dense(rows: int, depth: int, columns: int, tile: tuple[int, int]) -> None:
+    """In whole blocks and beside them, also where the sums cancel."""
+    rng = np.random.default_rng(depth)
+    w = rng.normal(size=(depth, columns)).astype("f2")
+    dense.check_kernel("DenseInputGradient", [rng.normal(size=(rows, depth)).astype("f2"), w], {"tile": tile})
+    w = np.ascontiguousarray(convolution.cancelling(rng, columns, depth).T) if depth > 30 else w
+    constant = np.full((rows, depth), np.float16(1.234))
+    dense.check_kernel("DenseInputGradient", [constant, w], {"tile": tile})
+
+
+def test_input_gradient_of_dense_on_any_shape() -> None:
+    for rows in (1, 5):
+        dense.test_every_input_gradient(rows, "f2")
 
 
 @pytest.mark.parametrize(("columns", "depth"), [*descent.SHAPES, (128, 128), (36, 640), (8, 132)])

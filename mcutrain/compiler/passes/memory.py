@@ -8,11 +8,11 @@ of the arena, by lifetime inside each Program.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from mcutrain.compiler.passes.together import check_places, side_by_side
+from mcutrain.compiler.passes.together import check_places, copies_of, side_by_side
 from mcutrain.errors import GraphError, MemoryLimitError
 from mcutrain.ir import Graph, Placement, Program, Tensor
 from mcutrain.manifest import MemoryEntry, Options
@@ -49,6 +49,8 @@ class Buffer:
     nbytes: int
     first: int
     last: int
+    #: where tensors begin that lie side by side in the buffer; others begin where it does
+    inner: Mapping[str, int] = field(default_factory=dict)
 
     def meets(self, other: Buffer) -> bool:
         """Whether both are alive at some node."""
@@ -98,7 +100,8 @@ def plan_memory(
         offsets, peak = assign_offsets(buffers, options.guard)
         placed = {t.name: placements[t.name] for t in graph.tensors.values() if t.persistent}
         for buffer, offset in zip(buffers, offsets, strict=True):
-            placed.update(dict.fromkeys(buffer.names, Placement("arena", base + offset)))
+            for name in buffer.names:
+                placed[name] = Placement("arena", base + offset + buffer.inner.get(name, 0))
         for view, source in views.items():
             placed[view] = placements[source]
         check_overlap(graph.name, buffers, offsets, options.guard)
@@ -189,10 +192,21 @@ def _buffers(graph: Graph, workers: int) -> tuple[list[Buffer], dict[str, str]]:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     buffers: list[Buffer] = []
+    together: set[str] = set()
     for index, node in enumerate(graph.nodes):
         source = ""
+        inner = copies_of(graph, node)
+        if inner is not None:
+            *_, (end, start) = inner.items()
+            until = max(last_use.get(name, index) for name in inner)
+            nbytes = start + graph.tensors[end].nbytes
+            buffers.append(Buffer(tuple(inner), nbytes, index, until, inner))
+            together.update(inner)
+            continue
         if node.op in VIEWS:
             source = node.inputs[0]
+            if source in together:
+                raise GraphError(f"'{node.name}': a view of one of many copies", "report this as a bug")
         elif node.op in IN_PLACE:
             source = _overwritable(graph, index, holder, last)
         for position, name in enumerate(node.outputs):

@@ -3,8 +3,9 @@
 Before this pass every float tensor is f32.  In ``mixed`` every activation
 becomes f16 and so do constants and frozen parameters; trained parameters stay
 f32 and are rounded to f16 right before each use, so that a copy lives no
-longer than its layer; that of a small one is kept.  Biases, accumulators, losses and everything the
-optimizer touches stay f32 (numerics.md, precision modes).
+longer than its layer; that of a small one is kept, and that of each where all are
+rounded by one call (:func:`~mcutrain.compiler.passes.together.join_rounding`).  Biases,
+accumulators, losses and everything the optimizer touches stay f32 (numerics.md, precision modes).
 """
 
 from __future__ import annotations
@@ -80,8 +81,11 @@ def _to_f16(tensor: Tensor) -> Tensor:
     return replace(tensor, dtype="f16", data=data)
 
 
-def mixed(graph: Graph, halved: Collection[str]) -> Graph:
-    """The graph with f16 activations; ``halved`` names the parameters stored in f16."""
+def mixed(graph: Graph, halved: Collection[str], *, keep_copies: bool = False) -> Graph:
+    """The graph with f16 activations; ``halved`` names the parameters stored in f16.
+
+    With ``keep_copies`` a parameter is rounded once, however large it is.
+    """
     out = Graph(graph.name, list(graph.inputs), list(graph.outputs))
     masters: set[str] = set()
     for tensor in graph.tensors.values():
@@ -111,14 +115,14 @@ def mixed(graph: Graph, halved: Collection[str]) -> Graph:
             out.nodes.append(node.with_attrs(dtype="f16"))
             continue
         inputs = [
-            name if not name or stays_f32(node, i) else _rounded(out, node, name, masters)
+            name if not name or stays_f32(node, i) else _rounded(out, node, name, masters, keep_copies)
             for i, name in enumerate(node.inputs)
         ]
         out.nodes.append(replace(node, inputs=tuple(inputs)))
     return out
 
 
-def _rounded(out: Graph, node: Node, name: str, masters: Collection[str]) -> str:
+def _rounded(out: Graph, node: Node, name: str, masters: Collection[str], keep: bool) -> str:
     """The f16 operand for ``name``: a rounded copy of a master or constant, or the tensor itself."""
     tensor = out.tensors[name]
     if tensor.kind == "constant" and tensor.dtype == "f32":
@@ -126,7 +130,7 @@ def _rounded(out: Graph, node: Node, name: str, masters: Collection[str]) -> str
     if name not in masters:
         return name
     kept = f"{name}.f16"
-    if tensor.size <= _KEPT and kept in out.tensors:
+    if (keep or tensor.size <= _KEPT) and kept in out.tensors:
         return kept
     copy = out.unique_name(kept)
     out.tensors[copy] = Tensor(copy, tensor.shape, "f16")

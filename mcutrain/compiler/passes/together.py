@@ -13,6 +13,9 @@ from mcutrain.compiler.autodiff import append
 from mcutrain.errors import GraphError
 from mcutrain.ir import Graph, Node, Program, Tensor
 from mcutrain.manifest import Options
+from mcutrain.ops.base import align
+from mcutrain.ops.together import ALIGNMENT
+from mcutrain.targets import Target
 
 #: Operators on one parameter: what they are called on all, and the node's name.
 _JOINED = {
@@ -26,6 +29,50 @@ _SUFFIXES = (".gradient", ".momentum")
 def can_join(options: Options) -> bool:
     """Guards keep tensors apart, and unlearning updates some parameters without the others."""
     return not options.guard and not options.unlearn
+
+
+def can_round_together(options: Options, target: Target) -> bool:
+    """On targets with a DMA: copies of all parameters take memory, which others are short of."""
+    mixed = options.precision == "mixed" and bool(options.loss) and not options.immediate
+    return mixed and target.fast_memory is not None and can_join(options)
+
+
+def join_rounding(graph: Graph, trained: list[str]) -> Graph:
+    """Roundings of parameters → one node before all others, for all from the first of them to the last.
+
+    ``trained`` is in the order in which the parameters lie. The graph stays as it is where a copy would not
+    be aligned, or there is one at the most.
+    """
+    names = {node.outputs[0]: node.inputs[0] for node in graph.nodes if _rounds(node, trained)}
+    at = sorted(trained.index(name) for name in names.values())
+    if len(at) < 2:
+        return graph
+    masters = trained[at[0] : at[-1] + 1]
+    sizes = [graph.tensors[name].nbytes if name in graph.tensors else 1 for name in masters[:-1]]
+    if any(align(size, ALIGNMENT) % (2 * ALIGNMENT) for size in sizes):
+        return graph
+    joined = graph.copy()
+    copies = {master: copy for copy, master in names.items()}
+    joined.nodes = []
+    outputs = [copies.get(name) or graph.unique_name(f"{name}.f16") for name in masters]
+    append(joined, "AllCast", masters, {"dtype": "f16"}, name="parameters.round", outputs=outputs)
+    joined.nodes += [node for node in graph.nodes if node.outputs[0] not in names]
+    return joined
+
+
+def _rounds(node: Node, trained: list[str]) -> bool:
+    return node.op == "Cast" and node.attrs.get("dtype") == "f16" and node.inputs[0] in trained
+
+
+def copies_of(graph: Graph, node: Node) -> dict[str, int] | None:
+    """Where the copies that a node makes lie, from the first on; None of other nodes."""
+    if node.op != "AllCast":
+        return None
+    places, end = {}, 0
+    for master, copy in zip(node.inputs, node.outputs, strict=True):
+        places[copy] = end // 2
+        end += align(graph.tensors[master].nbytes, ALIGNMENT)
+    return places
 
 
 def join_updates(graph: Graph) -> Graph:
@@ -54,6 +101,11 @@ def side_by_side(tensors: list[Tensor], trained: list[str]) -> list[Tensor]:
 def check_places(program: Program) -> None:
     """Raise GraphError unless the operands of joined nodes lie side by side in the same way."""
     for node in program.graph.nodes:
+        if node.op == "AllCast":
+            first = program.placements[node.outputs[0]].offset
+            steps = [program.placements[name].offset - first for name in node.outputs]
+            if [2 * step for step in steps] != _steps(program, node.inputs):
+                raise GraphError(f"'{node.name}': operands lie differently", "report this as a bug")
         if node.op not in {op for op, _ in _JOINED.values()}:
             continue
         sets = node.inputs[:: len(node.inputs) // _sets(node)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from mcutrain.compiler.tiles.base import Family, Shape, Tiling
-from mcutrain.compiler.tiles.dense import DenseFamily, DenseWeightGradientFamily
+from mcutrain.compiler.tiles.dense import DenseFamily, DenseInputGradientFamily, DenseWeightGradientFamily
 from mcutrain.compiler.tiles.depthwise import DepthwiseFamily
 from mcutrain.compiler.tiles.walk import WalkFamily
 from mcutrain.compiler.tiles.weight_gradient import WeightGradientFamily
@@ -20,6 +20,7 @@ FAMILIES: dict[str, Family] = {
     "conv2d_input_gradient": WalkFamily(),
     "conv2d_weight_gradient": WeightGradientFamily(),
     "dense": DenseFamily(),
+    "dense_input_gradient": DenseInputGradientFamily(),
     "dense_weight_gradient": DenseWeightGradientFamily(),
     "depthwise_forward": DepthwiseFamily(),
     "depthwise_input_gradient": DepthwiseFamily(),

@@ -1,8 +1,9 @@
-"""Matrix products: kernels/tiled/dense.c and dense_weight_gradient.c."""
+"""Matrix products: kernels/tiled/dense.c, dense_input_gradient.c, dense_weight_gradient.c."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mcutrain.compiler.tiles.base import (
     BARRIER,
@@ -19,6 +20,7 @@ from mcutrain.compiler.tiles.base import (
     taken,
     transfer,
 )
+from mcutrain.ops.base import align
 
 #: Workers the kernels make room for; rows of a block.
 _WORKERS, _ROWS = 8, 4
@@ -31,6 +33,8 @@ TN_BYTES = _WORKERS * _TN_PLACES * (_TN_ROWS * _TN_ALONG * 4 + 16)
 #: of each of four products in it; a block of the gradient, a piece; to pair four elements.
 PER_BLOCK, BIAS, PER_ROWS = 44, 55, 455
 _FEW_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, PAIRING = 1000, 10, 45, 325, 7
+#: Cycles to pair two elements in place; for a pair of four products of which the right side is paired, too.
+PAIRING_IN_PLACE, _PER_NN_FOUR = 3, 18
 
 
 def tn_share(columns: int, pitch: int, pairs: int, workers: int) -> tuple[float, int]:
@@ -130,6 +134,47 @@ def _few_rows(s: Shape, workers: int) -> Tiling:
         compute=round(compute * n),
         dma=round(dma * n),
         cycles=round(total * n),
+    )
+
+
+class DenseInputGradientFamily(DenseFamily):
+    """``dense_input_gradient``: columns in fours, of w and dx; with few rows each worker has its own."""
+
+    def takes(self, shape: Shape) -> bool:
+        return super().takes(shape) and shape["columns"] % 4 == 0
+
+    def tiling(self, shape: Shape, rows: int, columns: int, workers: int) -> Tiling:
+        s = shape
+        if s["rows"] < _ROWS:
+            return _few_rows_of_gradient(s, workers)
+        columns = round_up(min(columns, s["columns"]), 4)
+        found = super().tiling(s, rows, columns, workers)
+        # pairs are made of a half of each share while the other comes
+        pairing = s["depth"] // 2 * s["columns"] / 2 * PAIRING_IN_PLACE / workers
+        return replace(
+            found,
+            compute=found.compute + round(pairing * s["batch"]),
+            cycles=found.cycles + round(pairing * 2 / 3 * s["batch"]),
+        )
+
+
+def _few_rows_of_gradient(s: Shape, workers: int) -> Tiling:
+    x, most = s["rows"] * s["depth"] * 2, ceil_div(s["columns"] // 4, workers) * 4
+    # at the least four columns of a worker are there at a time
+    own = (s["depth"] + s["rows"]) * 4 * 2
+    pairs = s["rows"] * s["depth"] / 2
+    moved = s["columns"] * s["depth"] * 2
+    compute, dma = most / 4 * (pairs * _PER_NN_FOUR + 60), transfer(x) + moved / 8 + s["depth"] * 4
+    n = s["batch"]
+    return Tiling(
+        rows=s["rows"],
+        columns=s["columns"],
+        l1=SHARED + taken(x) + _WORKERS * align(own),
+        buffers=", ".join((held("x", 1, x), held("weights and y", _WORKERS, own))),
+        order="fours of columns; workers share them",
+        compute=round(compute * n),
+        dma=round(dma * n),
+        cycles=round((compute + dma) * n + CALL),
     )
 
 
