@@ -30,6 +30,13 @@ typedef void (*mct_kernel)(const void *args, uint32_t worker, uint32_t workers);
 
 #define MCT_INLINE static inline __attribute__((always_inline, unused))
 
+/* A function that runs once a call: its code comes from slow memory then, so that its size is its time. */
+#ifdef __clang__
+#define MCT_SMALL __attribute__((minsize))
+#else
+#define MCT_SMALL __attribute__((optimize("Os")))
+#endif
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memset(void *to, int value, size_t n);
 

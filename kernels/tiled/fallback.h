@@ -17,6 +17,7 @@
 #define MCT_KERNEL(stem) mct_any_shape_##stem
 
 #define MCT_ANY_SHAPE(stem)                                                                                  \
-    static void mct_any_shape_##stem(const void *args, uint32_t worker, uint32_t workers);
+    static __attribute__((noinline)) void mct_any_shape_##stem(const void *args, uint32_t worker,            \
+                                                               uint32_t workers);
 
 #endif

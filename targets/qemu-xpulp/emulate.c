@@ -128,6 +128,7 @@ enum kind {
     LOAD,     /* rd = memory at rs1; rs1 += immediate */
     LOAD_BY,  /* rd = memory at rs1; rs1 += rs2 */
     STORE,    /* memory at rs1 = rs2; rs1 += immediate */
+    STORE_BY, /* memory at rs1 = rs2; rs1 += the register in rd's place */
     LOOP,     /* repeat the next instructions rs1 times */
     LOOP_FOR, /* or an immediate number of times */
 };
@@ -158,6 +159,7 @@ static const struct instruction instructions[] = {
     {I(0x0b, UNSIGNED_HALF), LOAD, 0},
     {I(0x2b, WORD), STORE, 0},
     {I(0x2b, HALF), STORE, 0},
+    {R(0x2b, 6, 0x00), STORE_BY, 0},
     {I_LOOP(4), LOOP, 0},
     {I_LOOP(5), LOOP_FOR, 0},
     {R(0x33, 2, 0x41), COMPUTE, vfadd},
@@ -287,6 +289,10 @@ uint32_t mct_emulate(uint32_t x[32], uint32_t code, uint32_t pc, uint32_t hart) 
     case STORE:
         store(address, size, rs2);
         *rs1 = address + (uint32_t)(((int32_t)code >> 25) * 32) + (code >> 7 & 31);
+        break;
+    case STORE_BY:
+        store(address, WORD, rs2);
+        *rs1 = address + *rd;
         break;
     case LOOP:
         begin_loop(own + (code >> 7 & 1), pc, code >> 20, *rs1);

@@ -345,7 +345,14 @@ def test_mean_squared_error(count: int) -> None:
     kernel_harness.check_kernel("MeanSquaredErrorLoss", [x, target], workers=(8, 3))
 
 
-@pytest.mark.parametrize(("rows", "channels"), [(9, 16), (125, 64), (300, 18), (131, 128), (64, 33)])
+#: Pairs of channels for each worker, the same or not; too few of them, so that rows are shared; too many.
+RELU_SHAPES = [
+    *[(9, 16), (125, 64), (300, 18), (131, 128), (64, 33)],
+    *[(8, 2), (31, 24), (40, 36), (1000, 16), (21, 512), (12, 1030)],
+]
+
+
+@pytest.mark.parametrize(("rows", "channels"), RELU_SHAPES)
 def test_relu_and_bias_gradient(rows: int, channels: int) -> None:
     rng = np.random.default_rng(rows)
     dy, y = rng.normal(size=(rows, channels)).astype("f2"), rng.normal(size=(rows, channels)).astype("f2")

@@ -257,14 +257,15 @@ def loads(d: Array, a: Array, b: Array) -> Array:
 def stores(d: Array, a: Array, b: Array) -> Array:
     memory = np.tile(np.arange(64, dtype=np.uint32), (COUNT, 1)).view(np.uint8)
     rows, address = np.arange(COUNT), (32 + a % 8 * 4).astype(np.int64)
-    for value, nbytes, step in ((d, 4, 8), (b, 2, -30), (d, 2, 2), (b, 4, -4)):
+    by = (b % 9).astype(np.int64) * 4 - 16
+    for value, nbytes, step in ((d, 4, 8), (b, 2, -30), (d, 2, 2), (b, 4, -4), (d, 4, 0)):
         for i in range(nbytes):
             memory[rows, address + i] = value >> 8 * i & 0xFF
         address = address + step
     total = np.zeros(COUNT, np.uint32)
     for column in memory.view(np.uint32).T:
         total = total * 31 + column
-    return total + np.uint32((-24 * 11) % (1 << 32))
+    return total + (by - 24).astype(np.uint32) * 11
 
 
 def loop(d: Array, a: Array, b: Array) -> Array:

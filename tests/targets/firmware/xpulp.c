@@ -60,14 +60,16 @@ PROGRAM(loads, {
 /* Words and halves written over others, then all of them summed up. */
 PROGRAM(stores, {
     uint32_t *p = memory + 8 + a % 8, *start = p, sum = 0;
+    int32_t by = (int32_t)(b % 9) * 4 - 16;
     for (uint32_t i = 0; i < MEMORY; i++)
         memory[i] = i;
     __asm__ volatile(".insn s 0x2b, 2, %1, 8(%0)\n\t"
                      ".insn s 0x2b, 1, %2, -30(%0)\n\t"
                      ".insn s 0x2b, 1, %1, 2(%0)\n\t"
-                     ".insn s 0x2b, 2, %2, -4(%0)"
+                     ".insn s 0x2b, 2, %2, -4(%0)\n\t"
+                     ".insn r 0x2b, 6, 0x00, %3, %0, %1"
                      : "+&r"(p)
-                     : "r"(d), "r"(b)
+                     : "r"(d), "r"(b), "r"(by)
                      : "memory");
     for (uint32_t i = 0; i < MEMORY; i++)
         sum = sum * 31 + memory[i];
