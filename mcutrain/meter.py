@@ -38,6 +38,10 @@ class Meter:
         """What the first of these that was ever measured takes."""
         return next((self._spans[name] for name in names if name in self._spans), Span())
 
+    def knows(self, name: str) -> bool:
+        """Whether this was ever measured."""
+        return name in self._spans
+
     def block(self, kind: str) -> float:
         """Ticks to make sure that a ``blank`` block is blank, or that an ``erased`` one is."""
         work = work_of(self._executor)
@@ -69,23 +73,26 @@ class Meter:
 
 
 class MeteredStore:
-    """Implements :class:`mcutrain.store.Store` on another one, and measures what changes it."""
+    """Implements :class:`mcutrain.store.Store` on another one, and measures what is done with it."""
 
     def __init__(self, store: Store, meter: Meter) -> None:
         self._store = store
         self._meter = meter
 
     def facts(self) -> StoreFacts:
-        return self._store.facts()
+        with self._meter.timed("facts"):
+            return self._store.facts()
 
     def entries(self) -> dict[str, StoreEntry]:
-        return self._store.entries()
+        with self._meter.timed("entries"):
+            return self._store.entries()
 
     def read(self, name: str) -> bytes:
         return self._store.read(name)
 
     def begin(self) -> None:
-        self._store.begin()
+        with self._meter.timed("begin"):
+            self._store.begin()
 
     def put(self, name: str, data: bytes) -> None:
         with self._meter.timed("put"):

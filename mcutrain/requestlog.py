@@ -24,6 +24,8 @@ from mcutrain.store import Store
 
 #: What the optimizer keeps beside momentum.
 _OPTIMIZER = ("loss_scale", "overflow", "good_steps", "skipped_steps")
+#: Small entries that a request or a run writes anew.
+_SMALL = 10
 
 
 def reset_optimizer(learner: Learner) -> None:
@@ -71,6 +73,19 @@ class RequestLog(LogStore):
         size = 4 + sum(12 + self.manifest.tensor(name).nbytes for name in names)
         block = self.store.facts().block
         return -(-size // block) * block
+
+    def spare(self) -> int:
+        """Bytes of flash to leave free for what a request or a run writes before it gives up the old.
+
+        A state that may have momentum, every run's record, and a few small entries.
+        """
+        block = self.store.facts().block
+        records = sum(
+            -(-entry.length // block) * block
+            for name, entry in self.store.entries().items()
+            if name.startswith(RUN)
+        )
+        return 2 * self.snapshot_size() + records + _SMALL * block
 
     def restore(self) -> None:
         """Make the device what its store says it is, the optimizer as at the start of a run."""

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
 #: Copies of the log in a build's state folder, of its device and of its reference.
 COPY, REFERENCE_COPY = "log.json", "reference.json"
-#: Share of a store that snapshots may take when no budget is given: a request writes new ones beside the old.
+#: Share of a store that snapshots take when no budget is given: a request writes new ones beside the old.
 _BUDGET_SHARE = 3
+#: Entries beside runs and snapshots: salt, state, forgotten, requests, before, certificate, budget, timing,
+#: key, chain.
+_OTHERS = 10
 
 
 class RunLog(RequestLog):
@@ -158,7 +161,7 @@ class RunLog(RequestLog):
                 self.reset_optimizer()
                 store.keep("state", state_names(self.manifest))
             interrupted = bool(self.runs) and self.runs[-1].status == "interrupted"
-            kept = thinned([*self.snapshots(), run.number], self.budget(budget) // self.snapshot_size())
+            kept = thinned([*self.snapshots(), run.number], self._most_snapshots(budget))
             if run.number in kept:
                 if interrupted:
                     self.reset_optimizer()
@@ -172,6 +175,22 @@ class RunLog(RequestLog):
         self.runs[run.number - 1 :] = [run]
         self._commit()
         return run
+
+    def _most_snapshots(self, budget: int | None) -> int:
+        """How many snapshots may be kept with one more run: in the budget, the store's list, and its flash.
+
+        Raises:
+            StoreError: the list has no room for the run.
+        """
+        facts, size = self.store.facts(), self.snapshot_size()
+        runs = facts.most_entries - _OTHERS
+        if len(self.runs) + 2 > runs:
+            raise StoreError(
+                f"the store has room for {runs - 1} runs, and it has logged {len(self.runs)}",
+                "save the weights with `mcutrain pull`, and go on with them in another build directory",
+            )
+        flash = facts.free + size * len(self.snapshots()) - self.spare()
+        return min(self.budget(budget) // size, runs - len(self.runs) - 1, max(flash // size, 1))
 
     def budget(self, given: int | None = None) -> int:
         """Bytes that snapshots may take."""

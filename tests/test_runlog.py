@@ -7,18 +7,25 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx_models import model, node
 
 import mcutrain
 from mcutrain.build import Build
+from mcutrain.cli.main import main
 from mcutrain.errors import DataError, DivergedError, OptionError, SimulatorError, StoreError
 from mcutrain.events import StepEvent
+from mcutrain.hoststore import HostStore
 from mcutrain.runlog import RunLog
 from mcutrain.runrecords import thinned
+from mcutrain.simulators import flash
+from mcutrain.unlearning import Task, find_method
+from mcutrain.unlearning.requests import forget
 
 OPTIONS: dict[str, Any] = {"epochs": 2, "lr": 0.1, "batch": 3, "momentum": 0.9}
 EXECUTORS = ["native", "reference"]
@@ -210,6 +217,82 @@ def test_snapshots_stay_in_their_budget(build: Build) -> None:
             assert len(log.snapshots()) <= 4
             assert {1, number} <= set(log.snapshots())
         assert log.budget() == 4 * size
+
+
+def test_a_small_flash_is_thinned_and_never_full(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the budget: runs go on, and a request finds room for its new states beside the old."""
+    monkeypatch.setitem(flash.SIZES, "native", 48 * 4096)
+    with opened(build, "native") as log:
+        size = log.snapshot_size()
+        for number in range(1, 11):
+            log.record_run(f"run {number}", *samples(number, 3), budget=1 << 20, epochs=1, lr=0.01)
+            assert {1, number} <= set(log.snapshots())
+        assert len(log.snapshots()) * size < log.store.facts().size < 10 * size + (1 << 20)
+        x, y = (np.concatenate(parts) for parts in zip(*(samples(n, 3) for n in range(1, 11)), strict=True))
+        before = log.snapshots()
+        task = Task(log.learner, (x[:1], y[:1]), (x, y), log=log)
+        assert forget(log, find_method("rollback"), task).forgotten == 1
+        # those that could not be made anew are gone, the first is there
+        assert log.snapshots()[0] == 1
+        assert set(log.snapshots()) <= set(before)
+        log.record_run("after", *samples(20, 3), epochs=1, lr=0.01)
+
+
+def test_runs_without_end_need_a_new_log(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's list takes so many entries: snapshots make room for runs, and then it says what to do."""
+    facts = HostStore.facts
+    monkeypatch.setattr(HostStore, "facts", lambda store: replace(facts(store), most_entries=18))
+    with opened(build, "reference") as log:
+        for number in range(1, 8):
+            log.record_run(f"run {number}", *samples(number, 1), epochs=1, lr=0.01)
+            assert len(log.store.entries()) <= 18
+            assert log.snapshots()[0] == 1
+        before = log.weights_hash()
+        with pytest.raises(StoreError, match=r"room for 7 runs, and it has logged 7 — save the weights"):
+            log.record_run("one more", *samples(8, 1), epochs=1, lr=0.01)
+        assert len(log.runs) == 7
+        x, y = (np.concatenate(parts) for parts in zip(*(samples(n, 1) for n in range(1, 8)), strict=True))
+        forget(log, find_method("rollback"), Task(log.learner, (x[3:4], y[3:4]), (x, y), log=log))
+        assert len(log.store.entries()) <= 18
+    with opened(build, "reference") as log:
+        assert log.weights_hash() == log.requests[0].after != before
+
+
+def test_a_batch_that_is_part_of_the_model_cannot_be_logged(tmp_path: Path) -> None:
+    """Its samples cannot be told apart in a gradient: refused before anything is trained, with a remedy."""
+    rng = np.random.default_rng(2)
+    weights = {"w": rng.normal(size=(3, 4)).astype(np.float32), "b": np.zeros(3, np.float32)}
+    pairs = model([2, 4], [node("Gemm", "x w b", "y", transB=1)], weights)
+    build = mcutrain.compile(pairs, loss="cross-entropy", out=tmp_path / "pairs")
+    with (
+        build.session(store=True) as learner,
+        pytest.raises(
+            OptionError, match="2 samples at a time, which cannot be forgotten one by one — export it"
+        ),
+    ):
+        RunLog.open(build, learner)
+    np.savez(tmp_path / "d.npz", x_train=rng.normal(size=(4, 4)).astype(np.float32), y_train=np.arange(4) % 3)
+    data = ["--data", str(tmp_path / "d.npz")]
+    assert main(["train", str(build.directory), *data, "--run", "one", "--epochs", "1"]) == 2
+    rows = tmp_path / "rows.txt"
+    rows.write_text("1\n")
+    asked = ["unlearn", str(build.directory), *data, "--method", "rollback", "--forget", str(rows)]
+    assert main(asked) == 2
+
+
+def test_what_a_run_took_is_kept(build: Build) -> None:
+    with opened(build, "native") as log:
+        log.record_run("one", *samples(1), **OPTIONS)
+    with opened(build, "native") as log:
+        (run,) = log.runs
+        assert min(run.pace, run.sample_ticks, run.step_ticks) > 0
+        assert log.meter.rate == 1_000_000
+        assert min(log.meter.span(name).ticks for name in ("keep", "put", "hash", "commit")) > 0
+    with opened(build, "reference") as log:
+        log.record_run("one", *samples(1), validation=samples(2), **OPTIONS)
+        assert log.runs[0].pace > 0
+        assert (log.meter.rate, log.runs[0].sample_ticks, log.meter.span("keep").ticks) == (None, 0, 0)
+        assert log.meter.span("keep").seconds > 0
 
 
 def test_thinning_is_geometric() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mcutrain.runlog import RunLog
 from mcutrain.work import Span
 
@@ -13,37 +15,58 @@ if TYPE_CHECKING:
 #: Small entries that a request writes beside the runs' records: its journal twice, what was forgotten, the
 #: certificate's text, timing, and at its begin the journal.
 _RECORDS = 6
+#: Bytes of a certificate's text and record, about.
+_TEXT = 2000
 #: Erasing a block, where none was seen yet, against finding one blank: written once, and read twice.
 _ERASURE = 3.0
 
 
 def expected(log: RunLog, plan: Plan) -> Span:
     """Seconds and ticks of a request that carries out ``plan``, scoring apart."""
-    training = sum((_rerun(rerun) for rerun in plan.reruns), Span())
+    training = sum((_rerun(log, rerun) for rerun in plan.reruns), Span())
     span, runs, made = log.meter.span, len(plan.reruns), len(plan.spoiled)
     parts = [
         # at the request's begin, at the snapshot, and before each run
         span("reset") * (2 + runs),
         span("restore", "hash") * 2,
         span("keep") * (made + 1),
-        # before and after each run, and in the certificate
+        # before and after each run, in the certificate's text, and after the request
         span("hash") * (2 * runs + 3),
         span("digest", "hash"),
-        span("certify", "hash"),
+        span("certify") if log.meter.knows("certify") else _certificate(log),
         span("put") * (runs + _RECORDS),
+        span("begin") * 3,
         span("commit") * 3,
+        span("entries") * 7,
+        span("facts") * (2 + 2 * made),
     ]
     return sum(parts, training) + _purge(log, plan)
 
 
-def _rerun(rerun: Rerun) -> Span:
-    """A run trained again: its ticks for each sample and step, and its seconds in their proportion."""
+def _certificate(log: RunLog) -> Span:
+    """The first certificate: weights and text are hashed, and it is written."""
+    nbytes = sum(log.manifest.tensor(name).nbytes for name in log.weights)
+    return log.meter.span("hash") * (1 + _TEXT / nbytes) + log.meter.span("put")
+
+
+def _rerun(log: RunLog, rerun: Rerun) -> Span:
+    """A run trained again: its ticks for each sample and step, and its seconds in their proportion.
+
+    Runs of the same batch do the same work for a sample, and where others on the machine
+    had a part in what one took, the middle one of them tells more.
+    """
     run = rerun.run
+    alike = [other for other in log.runs if other.trained and other.pace and other.batch == run.batch]
+    if not alike:
+        return Span()
+    pace, sample, step = (
+        float(np.median([getattr(other, name) for other in alike]))
+        for name in ("pace", "sample_ticks", "step_ticks")
+    )
     samples, steps = run.visits()
-    before = run.sample_ticks * samples + run.step_ticks * steps
-    now = run.sample_ticks * rerun.samples + run.step_ticks * rerun.steps
-    share = now / before if before else rerun.samples / max(samples, 1)
-    return Span(run.pace * samples * share, now)
+    before = sample * samples + step * steps
+    now = sample * rerun.samples + step * rerun.steps
+    return Span(pace * samples * (now / before) if before else pace * rerun.samples, now)
 
 
 def _purge(log: RunLog, plan: Plan) -> Span:

@@ -106,15 +106,15 @@ def replay(
     """
     data = [pool.take(rerun.run, rerun.exclude) for rerun in plan.reruns]
     store, names = log.store, state_names(log.manifest)
-    trained = 0
+    spare, trained = log.spare(), 0
     log.reset_optimizer()
     store.restore(f"{SNAPSHOT}{plan.start}")
     store.begin()
     for rerun, (x, y) in zip(plan.reruns, data, strict=True):
         run = rerun.run
         log.reset_optimizer()
-        if run.number in plan.spoiled:
-            # full: one snapshot less, and a later request trains more
+        # full: one snapshot less, and a later request trains more
+        if run.number in plan.spoiled and store.facts().free >= log.snapshot_size() + spare:
             with suppress(StoreError):
                 store.keep(f"{SNAPSHOT}{run.number}", names)
                 log.remade.append(run.number)

@@ -394,13 +394,15 @@ static struct outcome run_command(const struct request *request) {
     }
 }
 
-/* Under what the time of a request is counted. */
-static uint32_t kind_of_work(const struct request *request) {
+/* Count the time of a request; to look at what was counted is no work. */
+static void count_work(const struct request *request, uint32_t began) {
+    uint32_t kind = MCT_WORK_MEMORY;
     if (request->command >= MCT_STORE_STATUS && request->command <= MCT_STORE_CERTIFY)
-        return MCT_WORK_STORE;
-    if (request->command != MCT_RUN || request->length < 4 || get(request->body) >= mct_program_count)
-        return MCT_WORK_MEMORY;
-    return MCT_WORK_RUN + get(request->body);
+        kind = MCT_WORK_STORE;
+    else if (request->command == MCT_RUN && request->length >= 4 && get(request->body) < mct_program_count)
+        kind = MCT_WORK_RUN + get(request->body);
+    if (request->command != MCT_WORK)
+        mct_work_add(kind, began);
 }
 
 uint32_t mct_active_workers;
@@ -421,7 +423,7 @@ _Noreturn void mct_serve(void) {
             struct outcome outcome = run_command(&request);
             response.length = build(response.bytes, request.command | MCT_RESPONSE, outcome.status,
                                     request.sequence, response_body, outcome.length);
-            mct_work_add(kind_of_work(&request), began);
+            count_work(&request, began);
             last_sequence = request.sequence;
             last_command = request.command;
         }

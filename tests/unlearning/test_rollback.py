@@ -18,6 +18,7 @@ from mcutrain.runlog import RunLog
 from mcutrain.runrecords import weight_names
 from mcutrain.unlearning import Task, find_method
 from mcutrain.unlearning.requests import Forgetting, forget, select
+from mcutrain.work import Stopwatch
 
 RUNS, SIZE = 4, 12
 #: Two of the runs have the same samples.
@@ -119,6 +120,9 @@ def rollback(log: RunLog, left_out: Sequence[tuple[int, int]], **more: Any) -> F
     if result.outcome is not None:
         assert result.outcome.streamed.gradient == cost.streamed.gradient
         assert result.outcome.steps == cost.steps
+        assert cost.seconds
+        # the reference is no device: nothing counts its ticks
+        assert (cost.ticks, cost.rate) == (None, None) if log.on_host else (cost.ticks or 0) > 0
     return result
 
 
@@ -309,14 +313,21 @@ def test_no_older_state_is_left_in_the_flash(build: Build) -> None:
 @pytest.mark.gvsoc
 def test_on_gvsoc_with_its_file(dense_model: Path, tmp_path: Path) -> None:
     build = compiled(dense_model, tmp_path, "gvsoc", "mixed")
-    wanted = []
+    wanted: list[Any] = []
     for executor in ("device", "reference"):
         with opened(build, executor) as log:
             for run in (1, 2):
                 log.record_run(f"run {run}", *samples(run, 5), **options(run))
         with opened(build, executor) as log:
             x, y = samples(1, 5)
-            forget(log, find_method("rollback"), Task(log.learner, (x[2:3], y[2:3]), both()))
+            task = Task(log.learner, (x[2:3], y[2:3]), both(), log=log)
+            cost = find_method("rollback").cost(task)
+            watch = Stopwatch(log.learner.executor)
+            forget(log, find_method("rollback"), task)
+            if executor == "device":
+                # cycles, which are the same whatever else the computer does
+                assert cost.rate == 0
+                assert watch.span().ticks == pytest.approx(cost.ticks, rel=0.05)
         with opened(build, executor) as log:
             assert log.requests[0].status == "certified"
             wanted.append((log.requests[0].before, log.weights_hash()))
