@@ -23,7 +23,7 @@ struct found {
 struct walk {
     const struct mct_dense_update *d;
     mct_elem *x, *dy;
-    float *wide_x, *q, *bias, *sum, *tile[TILES];
+    float *bias, *wide_x, *q, *sum, *tile[TILES];
     volatile struct found *found;
     uint32_t column, columns;  /* this worker's */
     uint32_t rows, first_rows; /* of a tile */
@@ -31,29 +31,39 @@ struct walk {
 
 /* False: even the smallest tiles are too large. */
 static bool plan(struct walk *k, const struct mct_dense_update *d, uint32_t worker, uint32_t workers) {
-    struct mct_l1 room = mct_l1_all();
-    /* as mct_split, with one division */
-    const uint32_t blocks = d->depth / 4, share = blocks / workers, rest = blocks - share * workers;
-    const uint32_t most = (share + (rest > 0)) * 4 * sizeof(float);
-    *k = (struct walk){.d = d,
-                       .column = 4 * (worker * share + mct_min(worker, rest)),
-                       .columns = 4 * (share + (worker < rest))};
-    k->x = mct_l1_take(&room, d->depth * sizeof(mct_elem));
-    k->dy = mct_l1_take(&room, d->columns * sizeof(mct_elem));
-    k->wide_x = mct_l1_take(&room, (d->depth + 1) * sizeof(float));
-    k->q = mct_l1_take(&room, (d->columns + 2) * sizeof(float));
-    k->bias = mct_l1_take(&room, d->columns * sizeof(float));
-    k->found = mct_l1_take(&room, sizeof *k->found);
-    if (!k->x || !k->dy || !k->wide_x || !k->q || !k->bias || !k->found)
+    const struct mct_l1 room = mct_l1_all();
+    const uint32_t depth = d->depth, columns = d->columns;
+    const uint32_t common = (depth + columns) * sizeof(mct_elem) +
+                            (2 * columns + depth + 3) * sizeof(float) + sizeof(struct found);
+    k->d = d;
+    k->x = (mct_elem *)(void *)room.at;
+    k->dy = k->x + depth;
+    k->bias = (float *)(void *)(k->dy + columns);
+    k->wide_x = k->bias + columns;
+    k->q = k->wide_x + depth + 1;
+    k->found = (struct found *)(void *)(k->q + columns + 2);
+    if (common > room.left)
         return false;
-    const uint32_t part = room.left / workers / 16 * 16;
-    if (part < most * (1 + TILES * 2))
-        return false;
-    k->rows = mct_min(mct_min((part - most) / (TILES * most), MOST_ROWS) / 2 * 2, d->columns);
-    k->first_rows = mct_min(k->rows, FIRST_ROWS);
-    k->sum = (float *)(void *)(room.at + worker * part);
-    for (uint32_t i = 0; i < TILES; i++)
-        k->tile[i] = k->sum + most / sizeof(float) * (1 + i * k->rows);
+    uint32_t first, last;
+    mct_split(depth / 4, worker, workers, &first, &last);
+    k->column = 4 * first;
+    k->columns = 4 * (last - first);
+    /* of the worker with most columns */
+    mct_split(depth / 4, 0, workers, &first, &last);
+    const uint32_t most = 4 * last * sizeof(float);
+    const uint32_t part = (workers == 8 ? (room.left - common) / 8 : (room.left - common) / workers) & ~15u;
+    uint32_t rows = MOST_ROWS;
+    if (part < most * (1 + TILES * MOST_ROWS)) {
+        if (part < most * (1 + TILES * 2))
+            return false;
+        rows = (part - most) / (TILES * most) & ~1u;
+    }
+    k->rows = mct_min(rows, columns);
+    k->first_rows = mct_min(rows, mct_min(FIRST_ROWS, columns));
+    k->sum = (float *)(void *)(room.at + common + worker * part);
+    k->tile[0] = k->sum + most / sizeof(float);
+    for (uint32_t i = 1; i < TILES; i++)
+        k->tile[i] = k->tile[i - 1] + most / sizeof(float) * k->rows;
     return true;
 }
 
@@ -67,29 +77,57 @@ static void move(const struct walk *k, uint32_t row, uint32_t rows, float *tile,
         mct_dma_out_rows(w, tile, rows, bytes, stride);
 }
 
-/* Whether a share of pairs holds an infinity or a NaN. */
-static uint32_t not_finite(const mct_elem *x, uint32_t count, uint32_t worker, uint32_t workers) {
-    uint32_t found = 0;
-    for (uint32_t i = 2 * worker; i < count; i += 2 * workers) {
-        const uint32_t exponents = mct_xpulp_word(x + i) & 0x7c007c00u;
-        /* an exponent of ones carries into the sign */
-        found |= (exponents + 0x04000400u) & 0x80008000u;
-    }
-    return found;
+/* The operands that all share, and the factors. By one worker. */
+static void bring(const struct walk *k) {
+    const struct mct_dense_update *d = k->d;
+    const uint32_t group = mct_dma_begin();
+    /* side by side in L1 */
+    mct_dma_in(k->x, d->x, d->depth * sizeof(mct_elem));
+    mct_dma_in(k->dy, d->dy, d->columns * sizeof(mct_elem));
+    if (d->bias)
+        mct_dma_in(k->bias, d->bias, d->columns * sizeof(float));
+    const float rate = d->hyper[0];
+    k->found->step = rate * (d->hyper[3] / *d->scale);
+    k->found->keep = 1.0f - rate * d->hyper[2];
+    k->found->bad = *d->overflow != 0;
+    mct_dma_wait(group);
 }
 
-/* Binary32 copies, the bias, and whether there is anything to be done. */
+/* Not zero where a pair holds an infinity or a NaN: an exponent of ones carries into the sign. */
+static uint32_t not_finite(uint32_t pair) {
+    return ((pair & 0x7c007c00u) + 0x04000400u) & 0x80008000u;
+}
+
+static float half(uint32_t bits) {
+    mct_elem v;
+    __builtin_memcpy(&v, &bits, sizeof v);
+    return mct_widen(v);
+}
+
+/* Binary32 copies, the bias, and whether there is anything to be done: of every workers-th pair. */
 static void prepare(const struct walk *k, uint32_t worker, uint32_t workers) {
-    const struct mct_dense_update *d = k->d;
+    const uint32_t by = 2 * workers, depth = k->d->depth, columns = k->d->columns;
     const float step = k->found->step, keep = k->found->keep;
-    if (not_finite(k->x, d->depth, worker, workers) | not_finite(k->dy, d->columns, worker, workers))
-        k->found->bad = 1;
-    for (uint32_t i = worker; i < d->depth; i += workers)
-        k->wide_x[i] = mct_widen(k->x[i]);
-    for (uint32_t i = worker; i < d->columns; i += workers) {
-        k->q[i] = step * mct_widen(k->dy[i]);
-        k->bias[i] = keep * k->bias[i] - k->q[i];
+    uint32_t bad = 0;
+#pragma clang loop unroll(disable)
+    for (uint32_t i = 2 * worker; i < depth; i += by) {
+        const uint32_t pair = mct_xpulp_word(k->x + i);
+        bad |= not_finite(pair);
+        k->wide_x[i] = half(pair);
+        k->wide_x[i + 1] = half(pair >> 16);
     }
+#pragma clang loop unroll(disable)
+    for (uint32_t i = 2 * worker; i < columns; i += by) {
+        const uint32_t pair = mct_xpulp_word(k->dy + i);
+        bad |= not_finite(pair);
+        const float low = step * half(pair), high = step * half(pair >> 16);
+        k->q[i] = low;
+        k->q[i + 1] = high;
+        k->bias[i] = keep * k->bias[i] - low;
+        k->bias[i + 1] = keep * k->bias[i + 1] - high;
+    }
+    if (bad)
+        k->found->bad = 1;
 }
 
 /* Columns of a tile with a decay, which is seldom: sums of dx first, as they are made of the old weights. */
@@ -118,6 +156,7 @@ static void walk(const struct walk *k, float keep, uint32_t group) {
                                  .pitch = k->columns * sizeof(float),
                                  .rows = k->first_rows,
                                  .blocks = k->columns / 4};
+#pragma clang loop unroll(disable)
     for (uint32_t c = 0; c < k->columns; c++)
         k->sum[c] = 0;
     for (uint32_t row = 0, sent = 0, at = 0; row < end; at = at == TILES - 1 ? 0 : at + 1) {
@@ -158,30 +197,21 @@ static void walk(const struct walk *k, float keep, uint32_t group) {
 }
 
 void MCT_TILED(dense_update)(const void *args, uint32_t worker, uint32_t workers) {
-    const struct mct_dense_update copy = *(const struct mct_dense_update *)args, *d = &copy;
+    const struct mct_dense_update *d = args;
     struct walk k;
     if (d->depth % 4 || d->columns % 2 || d->depth == 0 || d->columns == 0 || !plan(&k, d, worker, workers)) {
         mct_any_shape_dense_update(args, worker, workers);
         return;
     }
+    if (worker == 0)
+        bring(&k);
+    mct_barrier();
+    /* not before: these would come in the way of what all wait for */
     uint32_t group = 0;
-    if (worker == 0) {
-        group = mct_dma_begin();
-        mct_l1_in(k.x, d->x, d->depth * sizeof(mct_elem));
-        mct_l1_in(k.dy, d->dy, d->columns * sizeof(mct_elem));
-        if (d->bias)
-            mct_l1_in(k.bias, d->bias, d->columns * sizeof(float));
-        const float rate = d->hyper[0];
-        k.found->step = rate * (d->hyper[3] / *d->scale);
-        k.found->keep = 1.0f - rate * d->hyper[2];
-        k.found->bad = *d->overflow != 0;
-        mct_dma_wait(group);
-    }
     if (k.columns) {
         group = mct_dma_begin();
         move(&k, 0, k.first_rows, k.tile[0], true);
     }
-    mct_barrier();
     prepare(&k, worker, workers);
     mct_barrier();
     if (k.found->bad) {
