@@ -82,8 +82,13 @@ static void measured(const void *args, uint32_t worker, uint32_t workers) {{
     counts[0] = end - start;
 }}
 
-static const struct mct_call call[] = {{{{measured, &arguments}}}};
-const struct mct_program mct_programs[] = {{{{"measured", call, 1}}}};
+/* A call before it, as in a program: its arguments are brought meanwhile. */
+static void another(const void *args, uint32_t worker, uint32_t workers) {{
+    (void)args, (void)worker, (void)workers;
+}}
+
+static const struct mct_call calls[] = {{{{another, &arguments, 0}}, {{measured, &arguments, sizeof arguments}}}};
+const struct mct_program mct_programs[] = {{{{"measured", calls, 2}}}};
 const uint32_t mct_program_count = 1;
 const uint8_t mct_build_id[32] = {{0xab}};
 const uint32_t mct_workers = 8;
@@ -302,7 +307,7 @@ def measure(case: Case, dtype: str, memory: str, workers: int) -> dict[str, floa
         name="measured",
         options=Options(),
         tensors=made.tensors,
-        programs=(ProgramEntry("measured", (), (), (entry,)),),
+        programs=(ProgramEntry("measured", (), (), (entry, entry)),),
         layers=(),
         memory=MemoryEntry(0, 0, 0, 0, 0, 0, 0),
         data_size=made.data_size,
