@@ -1,82 +1,115 @@
-/* A dense layer on one row through L1: tiles of whole rows of w, while DMA brings the next.
- *
- * L1 holds x, then two or three tiles. */
+/* A dense layer on one row through L1: while the workers share out the rows of a tile of w, DMA brings the
+ * next.. L1 holds x, then the tiles. */
 #if defined(MCT_XPULP) && MCT_ELEM == 16
 #include "fallback.h"
 MCT_ANY_SHAPE(dense_rounded)
 #include "../dense_rounded.c"
-#include "tiled/l1.h"
+#include "tiled/row_tiles.h"
 
-/* Bytes of a tile at least, so that its transfer is worth the start of one; in a large matrix twice as many.
- * While one is used, others are on their way, two if there is room, so that DMA does not rest. */
-enum { LEAST = 4096, LARGE = 32 * LEAST, ROWS = 8, TILES = 3 };
+/* Rows of a tile: one or two for each worker. */
+enum { LEAST = 8, MOST = 16 };
 
-/* x . row of w, of `pairs` > 0 pairs */
-static float one_row(const mct_elem *x, const float *w, uint32_t pairs) {
-    float sum = 0, low, high;
-    uint32_t v, u;
 #define NEXT(to, from) ".insn i 0x0b, 2, %[" to "], 4(%[" from "])\n\t"
-    /* clang-format off */
+#define PACK(to, low, high) ".insn r 0x33, 2, 0x58, %[" to "], %[" low "], %[" high "]\n\t" /* vfcpka.h.s */
+/* clang-format off */
+
+/* Continues x . row of w with `pairs` > 0 pairs. Between loads there is something else: one that follows
+ * another takes two cycles. The word after the row's end is read. */
+static float one_row(float sum, const mct_elem *x, const float *w, uint32_t pairs) {
+    float low, high;
+    uint32_t v = 0, u = 0;
     __asm__ volatile(
         ".option push\n\t.option norvc\n\t"
-        ".insn i 0x7b, 4, x0, %[pairs], 10\n\t" /* lp.setup: the next 5 instructions */
         NEXT("low", "w")
+        ".insn i 0x7b, 4, x0, %[pairs], 10\n\t" /* lp.setup: the next 5 instructions */
         NEXT("high", "w")
+        MCT_XPULP_DOT("%[sum]", "%[v]", "%[u]")
         NEXT("v", "x")
-        ".insn r 0x33, 2, 0x58, %[u], %[low], %[high]\n\t" /* vfcpka.h.s */
+        PACK("u", "low", "high")
+        NEXT("low", "w")
         MCT_XPULP_DOT("%[sum]", "%[v]", "%[u]")
         ".option pop"
-        : [sum] "+r"(sum), [x] "+r"(x), [w] "+r"(w), [v] "=&r"(v), [u] "=&r"(u), [low] "=&r"(low),
+        : [sum] "+r"(sum), [x] "+r"(x), [w] "+r"(w), [v] "+r"(v), [u] "+r"(u), [low] "=&r"(low),
           [high] "=&r"(high)
         : [pairs] "r"(pairs)
         : "memory");
-    /* clang-format on */
-#undef NEXT
     return sum;
 }
 
+/* The same for two rows. */
+static void two_rows(float sum[2], const mct_elem *x, const float *w, const float *next, uint32_t pairs) {
+    float s = sum[0], t = sum[1], low, high, low1, high1;
+    uint32_t v = 0, u, u1 = 0;
+    __asm__ volatile(
+        ".option push\n\t.option norvc\n\t"
+        NEXT("low", "w")
+        ".insn i 0x7b, 4, x0, %[pairs], 18\n\t" /* lp.setup: the next 9 instructions */
+        NEXT("high", "w")
+        MCT_XPULP_DOT("%[t]", "%[v]", "%[u1]")
+        NEXT("v", "x")
+        PACK("u", "low", "high")
+        NEXT("low1", "next")
+        MCT_XPULP_DOT("%[s]", "%[v]", "%[u]")
+        NEXT("high1", "next")
+        NEXT("low", "w")
+        PACK("u1", "low1", "high1")
+        MCT_XPULP_DOT("%[t]", "%[v]", "%[u1]")
+        ".option pop"
+        : [s] "+r"(s), [t] "+r"(t), [x] "+r"(x), [w] "+r"(w), [next] "+r"(next), [v] "+r"(v), [u] "=&r"(u),
+          [u1] "+r"(u1), [low] "=&r"(low), [high] "=&r"(high), [low1] "=&r"(low1), [high1] "=&r"(high1)
+        : [pairs] "r"(pairs)
+        : "memory");
+    sum[0] = s;
+    sum[1] = t;
+}
+/* clang-format on */
+#undef NEXT
+#undef PACK
+
 void MCT_TILED(dense_rounded)(const void *args, uint32_t worker, uint32_t workers) {
-    const struct mct_dense_rounded copy = *(const struct mct_dense_rounded *)args, *d = &copy;
-    const uint32_t row = d->depth * sizeof(float);
-    const uint32_t least = d->columns * row < LARGE ? LEAST : 2 * LEAST;
-    const uint32_t rows = row ? (least / (ROWS * row) + (least < ROWS * row)) * ROWS : 0;
-    const struct mct_finish finish = {d->bias, d->activation, d->lo, d->hi};
+    const struct mct_dense_rounded *d = args;
     struct mct_l1 room = mct_l1_all();
     mct_elem *x = mct_l1_take(&room, d->depth * sizeof(mct_elem)), *y = d->y;
-    float *w[TILES];
-    uint32_t places = 0;
-    while (places < TILES && (w[places] = mct_l1_take(&room, rows * row)))
-        places++;
-    if (d->depth % 2 || d->depth == 0 || !x || places < 2) {
+    struct mct_row_tiles tiles = {.memory = (const uint8_t *)d->w,
+                                  .rows = d->columns,
+                                  .row = d->depth * sizeof(float),
+                                  .most = MOST,
+                                  .last = MOST};
+    if (d->depth % 2 || d->depth == 0 || d->columns == 0 || !x ||
+        !mct_row_tiles_plan(&tiles, room, LEAST)) {
         mct_any_shape_dense_rounded(args, worker, workers);
         return;
     }
-    uint32_t groups[TILES] = {0};
-    if (worker == 0)
-        for (uint32_t tile = 0; tile < places - 1 && tile * rows < d->columns; tile++) {
-            groups[tile] = mct_dma_begin();
-            if (tile == 0)
-                mct_l1_in(x, d->x, d->depth * sizeof(mct_elem));
-            mct_l1_in(w[tile], d->w + tile * rows * d->depth, mct_min(rows, d->columns - tile * rows) * row);
-        }
-    uint32_t at = 0, free = places - 1; /* places of this tile and of the one before */
-    for (uint32_t column = 0; column < d->columns; column += rows) {
-        if (worker == 0)
-            mct_dma_wait(groups[at]);
-        mct_barrier();
-        const uint32_t next = column + (places - 1) * rows;
-        if (worker == 0 && next < d->columns) {
-            groups[free] = mct_dma_begin();
-            mct_l1_in(w[free], d->w + next * d->depth, mct_min(rows, d->columns - next) * row);
-        }
-        uint32_t r, last;
-        mct_split(mct_min(rows, d->columns - column), worker, workers, &r, &last);
-        const float *from = w[at] + r * d->depth;
-        for (; r < last; r++, from += d->depth)
-            y[column + r] = mct_finished(one_row(x, from, d->depth / 2), &finish, column + r);
-        free = at;
-        at = at == places - 1 ? 0 : at + 1;
+    struct mct_row_tile now = mct_row_tiles_first(&tiles), next = now;
+    bool more = true;
+    for (uint32_t i = 0; worker == 0 && more && i < tiles.places - 1; i++) {
+        tiles.groups[i] = mct_dma_begin();
+        if (i == 0)
+            mct_dma_in(x, d->x, d->depth * sizeof(mct_elem));
+        mct_row_tiles_bring(&tiles, &next);
+        more = mct_row_tiles_on(&tiles, &next);
     }
+    const struct mct_finish finish = {d->bias, d->activation, d->lo, d->hi};
+    const uint32_t width = tiles.width / sizeof(float);
+    float sums[MOST];
+    do {
+        mct_row_tiles_turn(&tiles, &now, &next, &more, worker);
+        uint32_t r, last;
+        mct_split(now.rows, worker, workers, &r, &last);
+        const float *w = mct_row_tiles_place(&tiles, &now) + r * width;
+        const mct_elem *part = x + now.part * width;
+        for (float *sum = sums; r < last; r += 2, w += 2 * width, sum += 2) {
+            const uint32_t rows = mct_min(last - r, 2);
+            if (now.part == 0)
+                sum[0] = sum[1] = 0;
+            if (rows == 2)
+                two_rows(sum, part, w, w + width, width / 2);
+            else
+                sum[0] = one_row(sum[0], part, w, width / 2);
+            for (uint32_t i = 0; now.part == tiles.parts - 1 && i < rows; i++)
+                y[now.row + r + i] = mct_finished(sum[i], &finish, now.row + r + i);
+        }
+    } while (mct_row_tiles_on(&tiles, &now));
 }
 #else
 #include "../dense_rounded.c"
