@@ -47,11 +47,15 @@ static __attribute__((noinline)) void few_rows(const struct mct_product *p, uint
     uint32_t first, last;
     mct_split((p->columns + 3) / 4, worker, workers, &first, &last);
     struct chunk c = {4 * first, 0}, next = c;
-    bool more = first < last;
     uint32_t group = mct_dma_begin();
-    if (worker == 0)
+    if (worker == 0) {
+        /* before all chunks, or it would wait for them */
         mct_l1_in(x, p->x, p->rows * p->depth * sizeof(mct_elem));
-    bool another = more && bring_chunk(p, w.at[0], &next, 4 * last);
+        mct_dma_wait(group);
+        group = mct_dma_begin();
+    }
+    bool more = first < last, another = more && bring_chunk(p, w.at[0], &next, 4 * last);
+    mct_barrier(); /* x is here */
     mct_dma_wait(group);
     float sum[ROWS * 4];
     for (uint32_t now = 0; more; now ^= 1) {
@@ -60,25 +64,25 @@ static __attribute__((noinline)) void few_rows(const struct mct_product *p, uint
         const struct chunk after = next;
         if (more)
             another = bring_chunk(p, w.at[1 - now], &next, 4 * last);
-        if (c.k == 0)
-            for (uint32_t i = 0; i < 4 * p->rows; i++)
-                sum[i] = 0;
-        if (c.k == 0 && c.column == 4 * first)
-            mct_barrier(); /* x is here */
         const uint32_t depth = chunk_depth(p, c, 4 * last);
         for (uint32_t r = 0; r < p->rows; r++) {
+            if (c.k == 0)
+                for (uint32_t i = 0; i < 4; i++)
+                    sum[4 * r + i] = 0;
             /* of columns that are not there nothing is kept */
             mct_nt_1x4(sum + 4 * r, x + r * p->depth + c.k, w.at[now], depth, depth);
-            if (c.k + depth == p->depth)
-                for (uint32_t i = 0; i < 4 && c.column + i < p->columns; i++)
-                    p->y[r * p->columns + c.column + i] =
-                        mct_finished(sum[4 * r + i], &p->finish, c.column + i);
+            mct_elem *y = p->y + r * p->columns + c.column;
+            if (c.k + depth < p->depth)
+                continue;
+            if (c.column + 4 <= p->columns)
+                mct_nt_finish4(y, sum + 4 * r, &p->finish, c.column);
+            else
+                for (uint32_t i = 0; c.column + i < p->columns; i++)
+                    y[i] = mct_finished(sum[4 * r + i], &p->finish, c.column + i);
         }
         c = after;
         mct_dma_wait(group);
     }
-    if (first == last)
-        mct_barrier();
 }
 
 void MCT_TILED(dense)(const void *args, uint32_t worker, uint32_t workers) {

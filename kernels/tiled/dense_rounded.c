@@ -75,8 +75,7 @@ void MCT_TILED(dense_rounded)(const void *args, uint32_t worker, uint32_t worker
                                   .row = d->depth * sizeof(float),
                                   .most = MOST,
                                   .last = MOST};
-    if (d->depth % 2 || d->depth == 0 || d->columns == 0 || !x ||
-        !mct_row_tiles_plan(&tiles, room, LEAST)) {
+    if (d->depth % 2 || d->depth == 0 || d->columns == 0 || !x || !mct_row_tiles_plan(&tiles, room, LEAST)) {
         mct_any_shape_dense_rounded(args, worker, workers);
         return;
     }

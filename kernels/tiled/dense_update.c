@@ -33,8 +33,8 @@ struct walk {
 static bool plan(struct walk *k, const struct mct_dense_update *d, uint32_t worker, uint32_t workers) {
     const struct mct_l1 room = mct_l1_all();
     const uint32_t depth = d->depth, columns = d->columns;
-    const uint32_t common = (depth + columns) * sizeof(mct_elem) +
-                            (2 * columns + depth + 3) * sizeof(float) + sizeof(struct found);
+    const uint32_t common = (depth + columns) * sizeof(mct_elem) + (2 * columns + depth + 3) * sizeof(float) +
+                            sizeof(struct found);
     k->d = d;
     k->x = (mct_elem *)(void *)room.at;
     k->dy = k->x + depth;

@@ -1,5 +1,5 @@
-/* The rows of a matrix on their way through L1 in tiles that all workers share: while they use one, DMA brings
- * the next. */
+/* The rows of a matrix on their way through L1 in tiles that all workers share: while they use one, DMA
+ * brings the next. */
 #ifndef MCT_TILED_ROW_TILES_H
 #define MCT_TILED_ROW_TILES_H
 
@@ -37,6 +37,7 @@ static bool mct_row_tiles_plan(struct mct_row_tiles *k, struct mct_l1 room, uint
         k->parts = 2;
         k->width /= 2;
     }
+    k->last = mct_min(k->last, k->most);
     k->size = k->most * k->width;
     for (k->places = MCT_ROW_TILES; k->places * k->size > room.left; k->places--)
         ;
