@@ -2,7 +2,8 @@
 
     python benchmarks/pulp_kernels.py [--workers N] [--dtype f16|f32] [--memory L1|L2] [names …]
 
-A call is run three times and the last one is counted, so caches are warm.  `cycles` is the
+A call is run three times and the last one is counted, so caches are warm; another call comes before it in
+its program, as in a training step, so that its arguments are in L1.  `cycles` is the
 longest any worker takes from the kernel's first instruction to its last, asleep at barriers or not; the
 other columns are means over the workers.  The limit of the machine is
 8 MAC/cycle in f16, 4 in f32.
@@ -87,7 +88,8 @@ static void another(const void *args, uint32_t worker, uint32_t workers) {{
     (void)args, (void)worker, (void)workers;
 }}
 
-static const struct mct_call calls[] = {{{{another, &arguments, 0}}, {{measured, &arguments, sizeof arguments}}}};
+static const struct mct_call calls[] = {{{{another, &arguments, 0}},
+                                        {{measured, &arguments, sizeof arguments}}}};
 const struct mct_program mct_programs[] = {{{{"measured", calls, 2}}}};
 const uint32_t mct_program_count = 1;
 const uint8_t mct_build_id[32] = {{0xab}};
