@@ -18,6 +18,7 @@ from mcutrain.errors import DataError
 from mcutrain.executor import Array, Executor, same_bits
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import CallEntry, Manifest, ProgramEntry
+from mcutrain.verification_walk import unlearning_walk
 
 _DTYPES = NUMPY_DTYPES
 #: Order of the Programs of one step; those a build lacks are left out.
@@ -74,6 +75,8 @@ class Report:
     elements: int = 0
     #: steps that loss scaling skipped on both sides
     skipped: int = 0
+    #: Programs of unlearning methods that were compared after the steps
+    unlearning: list[str] = field(default_factory=list)
     #: accumulation rules of the kernel calls that were compared (numerics.md)
     rules: set[str] = field(default_factory=set)
     difference: Difference | None = None
@@ -130,6 +133,8 @@ def verify(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Run one training step per batch on both executors, call by call, and compare every tensor.
+
+    Then the same with the Programs of the build's unlearning methods, on the state that the steps have left.
 
     The reference starts from the device's parameters and state, and the device
     gets them back at the end.  A build without a loss runs ``infer`` alone.
@@ -188,6 +193,7 @@ class _Comparison:
             for self.step, batch in enumerate(batches, start=1):
                 self._run_step({**batch, "hyper": hyper})
                 self.report.steps += 1
+            self._run_unlearning(batches, hyper)
         except _Found as found:
             self.report.difference = found.difference
         finally:
@@ -221,6 +227,28 @@ class _Comparison:
             self.report.skipped += 1
         elif self.nan is not None:
             raise _Found(self.nan)
+
+    def _run_unlearning(self, batches: Sequence[Mapping[str, Array]], hyper: Array) -> None:
+        """Each Program of an unlearning method, with inputs that give it something to do."""
+        if self.manifest.options.loss is None or self.manifest.options.immediate:
+            return
+        self.step = self.steps
+        scale = [t.name for t in self.manifest.tensors if t.name == "head.scale"]
+        for name in scale:
+            # any powers of two: the features' range is for a method to find out
+            for side in (self.device, self.reference):
+                side.write({name: np.array([8, 0.125], np.float32)})
+        for name, inputs in unlearning_walk(self.manifest, batches, hyper, self.reference):
+            program = self.manifest.program(name)
+            for index, call in enumerate(program.calls):
+                self.nan = None
+                self._compare_call(name, index, call, inputs if index == 0 else {})
+                if self.nan is not None:
+                    raise _Found(self.nan)
+                total = len(program.calls)
+                self.on_progress(Progress(self.steps, self.steps, name, call.node, index + 1, total))
+            if name not in self.report.unlearning and name not in STEP:
+                self.report.unlearning.append(name)
 
     def _skipped_steps(self) -> int:
         """Steps that loss scaling has skipped so far; both sides were compared already."""

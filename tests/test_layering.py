@@ -38,6 +38,7 @@ FLOORS = {
     "device": 4,
     "learning": 4,
     "verification": 4,
+    "verification_walk": 3,
     "simulators": 5,
     "meter": 4,
     "runrecords": 5,

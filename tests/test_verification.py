@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from mcutrain.compiler.pipeline import lower
 from mcutrain.errors import DataError
 from mcutrain.executor import Array
-from mcutrain.manifest import Manifest, Options
+from mcutrain.manifest import UNLEARNING, Manifest, Options
 from mcutrain.reference import Reference
-from mcutrain.verification import Report, make_batches, verify
+from mcutrain.verification import ONCE, STEP, Report, make_batches, verify
+from mcutrain.verification_walk import unlearning_walk
 
 
 class Faulty(Reference):
@@ -126,6 +128,64 @@ def test_nan_weights_fail_though_both_sides_skip_the_step(lowered: tuple[list[ob
     difference = compare(lowered, device).difference
     assert difference is not None
     assert difference.nan
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "mse"])
+@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+def test_every_program_of_unlearning_is_walked(dense_model: Path, loss: Any, precision: Any) -> None:
+    """Whatever Program a build has is compared, and a bit of its results is not overlooked."""
+    options = Options(precision=precision, loss=loss, unlearn=UNLEARNING, momentum=True)
+    made = lower(dense_model, options)
+    graphs, manifest = [program.graph for program in made.plan.programs], made.manifest
+    rng = np.random.default_rng(0)
+    y = np.array([1, 9, 4]) if loss == "cross-entropy" else rng.normal(size=(3, 10)).astype(np.float32)
+    batches = make_batches(manifest, rng.normal(size=(3, 64)).astype(np.float32), y, 2)
+
+    def run(device: Reference) -> Report:
+        return verify(device, Reference(graphs), manifest, batches)
+
+    device = Faulty(graphs)
+    names = [t.name for t in manifest.tensors if t.kind in ("parameter", "state")]
+    before = device.read(names)
+    report = run(device)
+    assert report.equal, report.difference
+    walked = {*ONCE, *STEP, *report.unlearning}
+    assert walked == {program.name for program in manifest.programs}
+    assert all(np.array_equal(before[name], array) for name, array in device.read(names).items())
+    for name in report.unlearning:
+        faulty = Faulty(graphs)
+        faulty.program, faulty.call = name, len(manifest.program(name).calls) - 1
+        difference = run(faulty).difference
+        assert difference is not None, name
+        assert (difference.program, difference.call) == (name, faulty.call)
+
+
+def test_programs_of_unlearning_have_something_to_do(dense_model: Path) -> None:
+    """Some weights are selected, dampened, masked, pruned, and some not; the head is solved."""
+    made = lower(dense_model, Options(precision="mixed", loss="cross-entropy", unlearn=UNLEARNING))
+    graphs, manifest = [program.graph for program in made.plan.programs], made.manifest
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 64)).astype(np.float32), np.array([1, 9])
+    batches = make_batches(manifest, x, y, 2)
+    executor = Reference(graphs)
+    executor.write({"head.scale": np.array([8, 0.125], np.float32)})
+    hyper = np.array([0.1, 0, 0, 1], np.float32)
+    total = sum(int(np.prod(t.shape)) for t in manifest.trained())
+    seen: dict[str, list[int]] = {}
+    for name, inputs in unlearning_walk(manifest, batches, hyper, executor):
+        program = manifest.program(name)
+        was = executor.read(["dense1.weight.gradient"])["dense1.weight.gradient"]
+        got = executor.run(name, inputs, program.outputs)
+        for output in ("selected", "solved", "admitted"):
+            if output in got:
+                seen.setdefault(f"{name}.{output}", []).append(int(got[output][0]))
+        if name == "project_gradient":
+            now = executor.read(["dense1.weight.gradient"])["dense1.weight.gradient"]
+            assert not np.array_equal(was, now)
+    for name in ("dampen.selected", "select_mask.selected", "prune.selected"):
+        assert all(0 < count < total for count in seen[name]), (name, seen[name])
+    assert seen["head_solve.solved"] == [1]
+    assert seen["gram_learn.admitted"] == [1, 1]
 
 
 def test_no_samples_are_no_verification(lowered: tuple[list[object], Manifest]) -> None:

@@ -51,7 +51,8 @@ def command(
     """Compare a BUILD on the device with the NumPy reference.
 
     Both run training steps kernel call by kernel call, and every tensor that a
-    call writes must have the same bits.  Exit status 0: all equal; 1: not, and
+    call writes must have the same bits; then the Programs of its unlearning
+    methods, with inputs made for that.  Exit status 0: all equal; 1: not, and
     the first difference is shown.  The device gets its weights back.
     """
     opened = open_build(build)
@@ -96,6 +97,7 @@ def command(
                 "tensors": report.tensors,
                 "elements": report.elements,
                 "skipped_steps": report.skipped,
+                "unlearning": report.unlearning,
                 "accumulation": sorted(report.rules),
                 "difference": asdict(report.difference) if report.difference else None,
             }
@@ -112,6 +114,8 @@ def command(
         output().print(
             f"  accumulation: {', '.join(sorted(report.rules)) or 'none'}; dot product rule: {rule}"
         )
+        if report.unlearning:
+            output().print(f"  unlearning: {', '.join(report.unlearning)}")
         if report.skipped:
             output().print(f"  {report.skipped} steps were skipped by loss scaling, on both sides")
         return 0
