@@ -41,6 +41,7 @@ from mcutrain.unlearning.layers import fresh_weights
 from mcutrain.unlearning.options import Option, Value
 from mcutrain.unlearning.run import Run, Set
 from mcutrain.unlearning.sparse_finetune import check_momentum
+from mcutrain.unlearning.trials import ruined, trial_options, weaken
 
 #: Purposes of random numbers, see :meth:`Run.rng`.
 _TEACHER, _ORDER, _PROXY, _TARGETS = 1, 2, 3, 4
@@ -111,6 +112,7 @@ class Distill(Method):
             1e6,
             variants=("blindspot",),
         ),
+        *trial_options("rate", "scrub"),
         Option("cache", str, "f16", "type of the cached scores", choices=("f16", "f32"), variants=_TEACHERS),
     )
 
@@ -131,7 +133,9 @@ class Distill(Method):
             forgetting = min(epochs, run.count("forget_epochs"))
             inference += (1 + forgetting) * len(forget) + len(retain) + asks_validation(run)
             gradient = forgetting * len(forget) + epochs * len(retain) * len(_retain_terms(run))
-            steps = _scrub_steps(run)
+            tries, guard = run.count("tries"), len(run["guard"])
+            inference += (tries - 1) * forgetting * len(forget) + (tries * epochs - 1) * guard
+            gradient, steps = tries * gradient, tries * _scrub_steps(run)
         elif run.variant == "bad-teacher":
             inference += len(forget) + len(retain)
         elif run.variant == "blindspot":
@@ -147,8 +151,10 @@ class Distill(Method):
         run.score_before()
         with run.undone_on_error() as before:
             run.clear_momentum()
-            (_scrub if run.variant == "scrub" else _mixed)(run)
-            return run.outcome("all epochs are done", before)
+            failed = _scrub(run) if run.variant == "scrub" else _mixed(run)
+            return run.outcome(
+                failed or "all epochs are done", before, changed=not failed, missed=bool(failed)
+            )
 
 
 def _check(run: Run) -> None:
@@ -188,19 +194,26 @@ def _scrub_steps(run: Run) -> int:
     return min(epochs, run.count("forget_epochs")) * -(-left // batch) + epochs * -(-kept // batch)
 
 
-def _scrub(run: Run) -> None:
-    forget, retain, epochs = run["forget"], run["retain"], run.count("epochs")
-    forgetting = min(epochs, run.count("forget_epochs"))
+def _scrub(run: Run) -> str:
+    """Turns at falling rates until the guard set bears them; returns why everything was put back."""
+    forget, retain = run["forget"], run["retain"]
     away = [Source(forget, "unlearn_step", _imitate(run, _cached(run, forget), -run.number("forget_weight")))]
     keep = _kept(run, _cached(run, retain))
-    rng, total, done = run.rng(_ORDER), _scrub_steps(run), 0
     # away from the teacher there is no end: what is forgotten already would only do harm
-    goal, leaving = Goal.of(run), True
+    goal = Goal.of(run)
+    return weaken(run, "lr", lambda lr: _turns(run, goal, away, keep, lr))
+
+
+def _turns(run: Run, goal: Goal, away: list[Source], keep: list[Source], lr: float) -> None:
+    base, epochs = run.evaluate("guard"), run.count("epochs")
+    rng, total, done, leaving = run.rng(_ORDER), _scrub_steps(run), 0, True
     for epoch in range(epochs):
-        if leaving and epoch < forgetting:
-            done = _epoch(run, away, rng, "leaving", (done, total))
+        if leaving and epoch < run.count("forget_epochs"):
+            done = _epoch(run, away, rng, "leaving", (done, total), lr)
             leaving = not goal.reached(run.evaluate("forget"))
-        done = _epoch(run, keep, rng, "keeping", (done, total))
+        done = _epoch(run, keep, rng, "keeping", (done, total), lr)
+        if ruined(run, base):
+            return
 
 
 def _kept(run: Run, scores: Array) -> list[Source]:
@@ -223,8 +236,8 @@ def _kept(run: Run, scores: Array) -> list[Source]:
     return sources
 
 
-def _mixed(run: Run) -> None:
-    """Epochs over retained and forget set together, each with its teacher."""
+def _mixed(run: Run) -> str:
+    """Epochs over retained and forget set together, each with its teacher; nothing is put back."""
     forget, retain, epochs = run["forget"], run["retain"], run.count("epochs")
     keep, done, before = Source(retain), 0, 0
     if run.variant == "gaussian":
@@ -242,6 +255,7 @@ def _mixed(run: Run) -> None:
     rng = run.rng(_ORDER)
     for _ in range(epochs):
         done = _epoch(run, [teach, keep], rng, "distilling", (done, before + epochs * both))
+    return ""
 
 
 def _epoch(

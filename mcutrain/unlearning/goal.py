@@ -58,6 +58,16 @@ class Goal:
             return forget.accuracy is not None and forget.accuracy <= self.target
         return forget.loss is not None and forget.loss >= self.target
 
+    def slow(self, before: Evaluation, now: Evaluation, epochs: int) -> bool:
+        """Whether ``epochs`` more like the one from ``before`` to ``now`` would not reach the target."""
+        if self.target is None:
+            return False
+        old, new = (before.accuracy, now.accuracy) if self.classify else (before.loss, now.loss)
+        if old is None or new is None:
+            return False
+        gained, missing = (old - new, new - self.target) if self.classify else (new - old, self.target - new)
+        return gained * epochs < missing
+
     def hurt(self, before: Evaluation, now: Evaluation) -> bool:
         """Whether the guard set lost more than it may; losses that are not numbers are a harm."""
         # accuracies are quotients: the tolerance is far below one sample

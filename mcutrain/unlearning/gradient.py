@@ -33,6 +33,9 @@ _MODES = {
 }
 #: Kinds of mask in ``mask_rule``.
 _KINDS = {"saliency": 0, "wagle": 1}
+#: Factors of the learning rate where it adapts: after an epoch too slow to reach the target in time, and
+#: after one that hurt the guard set.
+_FASTER, _SLOWER = 1.5, 1 / 3
 #: Purposes of random numbers, see :meth:`Run.rng`.
 _LABELS, _FORGET, _RETAIN = 1, 2, 3
 
@@ -56,8 +59,15 @@ class Gradient(Method):
         TARGET,
         GUARD_POINTS,
         GUARD_RISE,
-        Option("epochs", int, 10, "passes over the forget set at most", 1, 10_000),
-        Option("lr", float, 0.01, "learning rate", 0, 1e3),
+        Option("epochs", int, 15, "passes over the forget set at most", 1, 10_000),
+        Option("lr", float, 0.01, "learning rate, at first", 0, 1e3),
+        Option(
+            "adapt",
+            bool,
+            True,
+            "raise the rate by half where the target comes too slowly; where the guard set suffers, a third "
+            "of it for steps on forgotten samples, and back to what it bears when that does not help",
+        ),
         Option("batch", int, 8, "device batches an optimizer step takes", 1, 1 << 20),
         Option(
             "retain_steps", int, 2, "steps on retained samples before each step on forgotten ones", 0, 1000
@@ -177,12 +187,13 @@ def _select_mask(run: Run) -> None:
 def _forget(run: Run, goal: Goal, extra: choice.Extra, targets: Array | None) -> tuple[str, bool]:
     """Epochs over the forget set; returns why it stopped, and whether the network changed."""
     forget, batch, lr = run["forget"], run.count("batch"), run.number("lr")
+    keeping = lr * run.number("retain_weight")
     update = "masked_apply" if run.settings["mask"] != "none" else "apply"
     guarded = "guard" in run.sets
     base = run.evaluate("guard") if guarded else None
     best, improved, suffering = run.save(), False, 0
     rng, retained = run.rng(_FORGET), _retained(run)
-    epochs = run.count("epochs")
+    epochs, adapt, reached = run.count("epochs"), bool(run.settings["adapt"]), run.evaluate("forget")
     for epoch in range(epochs):
         order = rng.permutation(forget.batches)
         for start in range(0, forget.batches, batch):
@@ -191,7 +202,7 @@ def _forget(run: Run, goal: Goal, extra: choice.Extra, targets: Array | None) ->
                 run.accumulate(run["retain"], chosen)
                 if run.settings["projection"]:
                     run.execute("hold_gradient")
-                run.apply(lr * run.number("retain_weight"), len(chosen), program=update)
+                run.apply(keeping, len(chosen), program=update)
             chosen = order[start : start + batch]
             run.accumulate(forget, chosen, targets=targets, program="unlearn_step", extra=extra)
             if run.settings["projection"]:
@@ -207,12 +218,22 @@ def _forget(run: Run, goal: Goal, extra: choice.Extra, targets: Array | None) ->
             best, improved, suffering = run.save(), True, 0
             if goal.reached(scored):
                 return "the forget set is at its target", True
+            if adapt and goal.slow(reached, scored, epochs - epoch - 1):
+                lr, keeping = lr * _FASTER, keeping * _FASTER
+            reached = scored
+            run.chosen["rate"] = lr
             continue
         suffering += 1
         if suffering > run.count("patience"):
             run.restore(best)
             kept = "the last weights that it bears are kept" if improved else "everything is put back"
             return f"the guard set suffers ({note}): {kept}", improved
+        if adapt:
+            lr *= _SLOWER
+            run.chosen["rate"] = lr
+            # retain steps may mend in an epoch what a step too long has broken
+            if suffering % 2 == 0:
+                run.restore(best)
     if suffering:
         run.restore(best)
     return f"all epochs are done ({describe(run, 'forget')})", improved

@@ -15,14 +15,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from mcutrain.errors import OptionError
+from mcutrain.events import Evaluation
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning.base import Cost, Method, Outcome, Streamed, Task, Variant, register
 from mcutrain.unlearning.layers import backward_to, fresh_weights, last_layers, only_for
 from mcutrain.unlearning.options import Option, Value
 from mcutrain.unlearning.run import Run
+from mcutrain.unlearning.trials import ruined, trial_options, weaken
 
 #: Purpose of random numbers, see :meth:`Run.rng`.
 _RESET, _ORDER = 1, 2
+#: Variants that pull weights to zero.
+_SPARSE = ("l1", "prune-first")
 
 
 @register
@@ -51,8 +55,9 @@ class SparseFinetune(Method):
             "how far a weight is pulled to zero over all steps, in mean magnitudes of the weights",
             0,
             1e6,
-            variants=("l1", "prune-first"),
+            variants=_SPARSE,
         ),
+        *trial_options("l1", *_SPARSE),
         Option("k", int, 1, "layers counted from the last", 1, 1 << 16, variants=("eu-k", "cf-k")),
         Option(
             "sparsity", float, 0.5, "share of the weights that is pruned", 0, 1, variants=("prune-first",)
@@ -70,7 +75,11 @@ class SparseFinetune(Method):
         run = Run(self, task)
         epochs, retain = run.count("epochs"), run["retain"]
         steps = epochs * -(-retain.batches // run.count("batch"))
-        return Cost(Streamed(run.scoring(), epochs * len(retain)), steps, bound=False)
+        if run.variant not in _SPARSE:
+            return Cost(Streamed(run.scoring(), epochs * len(retain)), steps, bound=False)
+        tries = run.count("tries")
+        checks = (tries * epochs - 1) * len(run["guard"])
+        return Cost(Streamed(run.scoring() + checks, tries * epochs * len(retain)), tries * steps)
 
     def run(self, task: Task) -> Outcome:
         run = Run(self, task)
@@ -82,10 +91,14 @@ class SparseFinetune(Method):
             if self.variant_resets(run.variant):
                 entries = last_layers(run.manifest, run.count("k"))
                 run.write(fresh_weights(run.manifest, entries, run.rng(_RESET)))
-            if run.variant == "prune-first":
-                _prune(run)
-            _fine_tune(run)
-            return run.outcome("all epochs are done", before)
+            if run.variant not in _SPARSE:
+                _fine_tune(run)
+                return run.outcome("all epochs are done", before)
+            base = run.evaluate("guard")
+            failed = weaken(run, "l1", lambda l1: _sparsify(run, l1, base))
+            return run.outcome(
+                failed or "all epochs are done", before, changed=not failed, missed=bool(failed)
+            )
 
     @staticmethod
     def variant_resets(variant: str) -> bool:
@@ -115,11 +128,20 @@ def _mean_magnitude(run: Run) -> float:
     return sum(float(np.abs(w, dtype=np.float64).sum()) for w in weights) / sum(w.size for w in weights)
 
 
-def _fine_tune(run: Run) -> None:
-    """Epochs over the retained set, in an order drawn anew each time."""
+def _sparsify(run: Run, l1: float, base: Evaluation) -> None:
+    if run.variant == "prune-first":
+        _prune(run)
+    _fine_tune(run, _mean_magnitude(run) * l1, base)
+
+
+def _fine_tune(run: Run, strength: float = 0.0, base: Evaluation | None = None) -> None:
+    """Epochs over the retained set, in an order drawn anew each time.
+
+    ``strength`` is what the thresholds of the proximal steps add up to.  It ends early where the network is
+    ruined for the guard set, which scored ``base`` before.
+    """
     retain, lr, batch = run["retain"], run.number("lr"), run.count("batch")
     epochs, rng = run.count("epochs"), run.rng(_ORDER)
-    strength = _mean_magnitude(run) * run.number("l1") if "l1" in run.settings else 0.0
     updates, backward = [], None
     if "k" in run.settings:
         names = [t.name for t in last_layers(run.manifest, run.count("k"))]
@@ -138,3 +160,5 @@ def _fine_tune(run: Run) -> None:
                 run.execute("shrink", {"threshold": [fading]}, changes=True)
             done += 1
             run.event("fine-tuning", done, total, f"loss {loss:.4f}")
+        if base is not None and ruined(run, base):
+            return
