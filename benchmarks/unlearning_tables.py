@@ -166,7 +166,11 @@ def method_table(prefix: str, lines: Lines) -> None:
         cheaper = value["cost"]["cheaper"]
         judged = verdict["word"] + (f": {verdict['gate']}" if verdict["gate"] else "")
         rows.append([name, *cells(value["figures"]), "–" if cheaper is None else f"{cheaper:.1f} ×", judged])
-    print(f"\n**{base['subject']}: {base['request']}** ({base['forget']} of {base['train']} samples)\n")
+    told = f"{base['forget']} of {base['train']} samples"
+    if base.get("shadows"):
+        power = base["lira_power"]
+        told += f", {base['shadows']} shadow models" + (f", LiRA's power {power:.2f}" if power else "")
+    print(f"\n**{base['subject']}: {base['request']}** ({told})\n")
     table(["", *(COLUMNS[c] for c in columns), "cheaper", "verdict"], rows)
     for line in refused:
         print(f"\nNot run: {line}.")
