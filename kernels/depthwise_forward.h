@@ -9,9 +9,10 @@
 
 struct mct_depthwise_forward {
     const void *x;
+    void *y;
     const void *w;
     const float *bias; /* [channels] or null */
-    void *y;
+    int32_t plan[25];  /* of the kernel in kernels/tiled, see its depthwise.h */
     void *workspace;
     uint32_t workspace_stride; /* bytes per worker */
     uint32_t batch, height, width, channels;
@@ -19,7 +20,7 @@ struct mct_depthwise_forward {
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     uint32_t activation;
     float lo, hi;
-    uint32_t tile_rows, tile_columns; /* see kernels/tiled, 0: as the kernel chooses */
+    uint32_t tile_rows, tile_columns; /* what the plan was asked for, or 0 */
 };
 
 MCT_DECLARE(depthwise_forward)

@@ -89,120 +89,88 @@ MCT_INLINE void mct_x_depthwise(mct_elem *y, const mct_elem *x, const struct mct
         __asm__ volatile(MCT_X_PIXELS("35", "") : MCT_X_PIXEL_OPERANDS : "memory");
 }
 
-/* What mct_x_depthwise_down has no registers for. The assembly knows the offsets. */
+/* What mct_x_depthwise_down works on. The assembly knows the offsets. */
 struct mct_x_down {
-    uint32_t columns;       /*  0: to go */
-    uint32_t twice, odd;    /*  4,  8: rows in twos, and whether there is one more */
-    int32_t x_jump, y_jump; /* 12, 16: bytes from where a column ends to where the next one begins */
+    const mct_elem *x; /*  0: the last of the three words in the first row */
+    mct_elem *y;       /*  4: the result two rows before */
+    const mct_elem *w; /*  8: weights of tap (0, 0) */
+    int32_t tap;       /* 12: bytes from a tap to the next in w */
+    int32_t back;      /* 16: bytes from a word of x to the one before it in its row */
+    int32_t down;      /* 20: bytes from the first word of a row to the last of the next one */
+    int32_t result;    /* 24: bytes from a result to the next */
+    uint32_t twice;    /* 28: rows of x in twos */
+    float bias[2];     /* 32, 36 */
+    uint32_t bound;    /* 40 */
 };
 
 /* clang-format off */
-#define MCT_X_DOWN_LD(to, by) MCT_X_LD(to, by)
-#define MCT_X_DOWN_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %[" s "], %[" v "], %[" w "]\n\t"
-#define MCT_X_DOWN_ZERO(s) "mv %[" s "], x0\n\t"
-#define MCT_X_DOWN_NARROW(s, v) ".insn r 0x33, 2, 0x58, %[u], %[" s "], %[" v "]\n\t"
-#define MCT_X_DOWN_LOW(c) ".insn r 0x57, 0, 0x68, %[u], x0, %[" c "]\n\t"
-#define MCT_X_DOWN_PLAIN(e, f) ""
-#define MCT_X_DOWN_BIAS(e, f) "fadd.s %[" e "], %[" e "], %[bias0]\n\t" "fadd.s %[" f "], %[" f "], %[bias1]\n\t"
-#define MCT_X_DOWN_BOUND(by) ".insn r 0x57, 0, 0x18, %[u], %[u], " by "\n\t"
-#define MCT_X_DOWN_FREE(by) ""
+#define MCT_X_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %[" s "], %[" v "], %[" w "]\n\t"
+#define MCT_X_MAC(s, v, w) ".insn r 0x53, 0, 0x2a, %[" s "], %[" v "], %[" w "]\n\t"
+#define MCT_X_NARROW(s, v) ".insn r 0x33, 2, 0x58, %[u], %[" s "], %[" v "]\n\t"
+#define MCT_X_PUT ".insn r 0x2b, 6, 0, %[result], %[y], %[u]\n\t" /* p.sw, then y += result */
+#define MCT_X_ZERO(s) "mv %[" s "], x0\n\t"
+#define MCT_X_FIELD(to, offset) "lw %[" to "], " offset "(%[t])\n\t"
+#define MCT_X_PLAIN(e, f) MCT_X_NARROW(e, f)
+#define MCT_X_FINISH(e, f)                                                                                   \
+    "fadd.s %[" e "], %[" e "], %[bias0]\n\t" "fadd.s %[" f "], %[" f "], %[bias1]\n\t"                      \
+    MCT_X_NARROW(e, f) ".insn r 0x57, 0, 0x18, %[u], %[u], gp\n\t" /* pv.max.h */
 /* Row r of x: its three words are in a, b and c, the third of the row before in d. It ends results r - 2 in e
- * and f, is the middle of results r - 1 in g and h, and begins results r in e and f. */
-#define MCT_X_DOWN_ROW(e, f, g, h, d, c, BIAS, BOUND, bound)                                                        \
-    MCT_X_PACK("u", "a", d) MCT_X_HIGH(d, "a") MCT_X_DOWN_DOT(g, "u", "f1") MCT_X_PACK("t", "b", "a")        \
-    MCT_X_DOWN_DOT(h, d, "g1") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT(e, "t", "f3") MCT_X_PACK("u", c, "b")     \
-    MCT_X_DOWN_DOT(f, "a", "g3") MCT_X_HIGH("b", c) MCT_X_DOWN_DOT(g, "u", "f2") MCT_X_DOWN_LOW(c)           \
-    MCT_X_DOWN_DOT(h, "b", "g2") "srli %[b], %[" c "], 16\n\t" MCT_X_DOWN_DOT(e, "u", "f4")                  \
-    MCT_X_DOWN_LD(d, "back") MCT_X_DOWN_DOT(f, "b", "g4") BIAS(e, f) MCT_X_DOWN_NARROW(e, f)                 \
-    MCT_X_DOWN_ZERO(f) MCT_X_DOWN_LD("b", "back") MCT_X_DOWN_DOT(f, "a", "g0") MCT_X_DOWN_ZERO(e)            \
-    BOUND(bound) MCT_X_DOWN_LD("a", "down") "sw %[u], 0(%[y])\n\t"                               \
-    "add %[y], %[y], %[result]\n\t" MCT_X_DOWN_DOT(e, "t", "f0")
-#define MCT_X_DOWN(LENGTH, BIAS, BOUND, bound)                                                                      \
+ * and f, is the middle of results r - 1 in g and h, and begins results r in e and f. The last tap goes alone, by
+ * fmacex.s.h. */
+#define MCT_X_ROW(e, f, g, h, d, c, FINISH)                                                                  \
+    MCT_X_PACK("u", "a", d) MCT_X_HIGH(d, "a") MCT_X_DOT(g, "u", "f1") MCT_X_PACK("t", "b", "a")             \
+    MCT_X_DOT(h, d, "g1") MCT_X_HIGH("a", "b") MCT_X_DOT(e, "t", "f3") MCT_X_PACK("u", c, "b")               \
+    MCT_X_DOT(f, "a", "g3") MCT_X_HIGH("b", c) MCT_X_DOT(g, "u", "f2") "srli %[u], %[" c "], 16\n\t"         \
+    MCT_X_DOT(h, "b", "g2") MCT_X_LD(d, "back") MCT_X_MAC(e, c, "f4") MCT_X_LD("b", "back")                  \
+    MCT_X_MAC(f, "u", "g4") FINISH(e, f) MCT_X_ZERO(f) MCT_X_PUT MCT_X_DOT(f, "a", "g0")                     \
+    MCT_X_ZERO(e) MCT_X_LD("a", "down") MCT_X_DOT(e, "t", "f0")
+#define MCT_X_DOWN(LENGTH, BIAS, FINISH)                                                                     \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
-    "addi sp, sp, -16\n\t"                                                                                   \
-    "sw %[t], 0(sp)\n"                                                                                       \
-    "1:\t" MCT_X_DOWN_LD("c", "back") MCT_X_DOWN_ZERO("e") MCT_X_DOWN_LD("b", "back") MCT_X_DOWN_ZERO("f")   \
-    MCT_X_DOWN_LD("a", "down") MCT_X_DOWN_ZERO("g") MCT_X_DOWN_LD("d", "back") MCT_X_PACK("t", "b", "a")     \
-    MCT_X_DOWN_ZERO("h") MCT_X_DOWN_DOT("e", "t", "f0") MCT_X_HIGH("a", "b") MCT_X_DOWN_LD("b", "back")      \
-    MCT_X_DOWN_DOT("f", "a", "g0") MCT_X_DOWN_LD("a", "down")                                                \
-    MCT_X_PACK("t", "b", "a") MCT_X_PACK("u", "a", "c")                                                      \
-    MCT_X_HIGH("c", "a") MCT_X_DOWN_DOT("e", "u", "f1") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT("f", "c", "g1")  \
-    MCT_X_PACK("u", "d", "b") MCT_X_DOWN_DOT("g", "t", "f0") MCT_X_HIGH("b", "d")                            \
-    MCT_X_DOWN_DOT("e", "u", "f2") "lw %[u], 0(sp)\n\t" MCT_X_DOWN_DOT("f", "b", "g2")                       \
-    MCT_X_DOWN_LD("c", "back") "lw %[t], 4(%[u])\n\t" MCT_X_DOWN_LD("b", "back")                             \
-    MCT_X_DOWN_DOT("h", "a", "g0") MCT_X_DOWN_LD("a", "down")                                                \
-    "beqz %[t], 2f\n\t"                                                                                      \
-    ".insn i 0x7b, 4, x0, %[t], 2*" LENGTH "\n\t" /* lp.setup: two rows */                                  \
-    MCT_X_DOWN_ROW("e", "f", "g", "h", "d", "c", BIAS, BOUND, bound)                                                \
-    MCT_X_DOWN_ROW("g", "h", "e", "f", "c", "d", BIAS, BOUND, bound)                                                \
-    "lw %[u], 0(sp)\n"                                                                                       \
-    "2:\tlw %[t], 8(%[u])\n\t"                                                                               \
-    "beqz %[t], 3f\n\t"                                                                                      \
-    MCT_X_PACK("t", "b", "a") MCT_X_HIGH("a", "b") MCT_X_DOWN_DOT("e", "t", "f3")                            \
-    MCT_X_DOWN_LOW("c") MCT_X_DOWN_DOT("f", "a", "g3") "srli %[b], %[c], 16\n\t"                             \
-    MCT_X_DOWN_DOT("e", "u", "f4") MCT_X_DOWN_DOT("f", "b", "g4") BIAS("e", "f")                             \
-    MCT_X_DOWN_NARROW("e", "f") BOUND(bound) "sw %[u], 0(%[y])\n\t"                               \
-    "lw %[u], 0(sp)\n"                                                                                       \
-    "3:\tlw %[t], 0(%[u])\n\t"                                                                               \
-    "lw %[a], 12(%[u])\n\t"                                                                                  \
-    "lw %[b], 16(%[u])\n\t"                                                                                  \
-    "addi %[t], %[t], -1\n\t"                                                                                \
-    "add %[x], %[x], %[a]\n\t"                                                                               \
-    "sw %[t], 0(%[u])\n\t"                                                                                   \
-    "add %[y], %[y], %[b]\n\t"                                                                               \
-    "bnez %[t], 1b\n\t"                                                                                      \
-    "addi sp, sp, 16\n\t"                                                                                    \
+    MCT_X_FIELD("x", "8") "lui %[select], 0x30\n\t" MCT_X_FIELD("y", "12")                                   \
+    "addi %[select], %[select], 1\n\t" MCT_X_LD("g0", "y") BIAS MCT_X_LD("a", "y")                           \
+    MCT_X_FIELD("back", "16") MCT_X_LD("g1", "y") MCT_X_PACK("f0", "a", "g0")                                \
+    MCT_X_LD("b", "y") MCT_X_HIGH("g0", "a") MCT_X_LD("g2", "y") MCT_X_PACK("f1", "b", "g1")                 \
+    MCT_X_LD("c", "y") MCT_X_HIGH("g1", "b") MCT_X_LD("g3", "y") MCT_X_PACK("f2", "c", "g2")                 \
+    MCT_X_LD("d", "y") MCT_X_HIGH("g2", "c") MCT_X_LD("f4", "y") MCT_X_PACK("f3", "d", "g3")                 \
+    MCT_X_FIELD("x", "0") MCT_X_HIGH("g3", "d") MCT_X_FIELD("y", "4") "srli %[g4], %[f4], 16\n\t"            \
+    MCT_X_LD("c", "back") MCT_X_FIELD("down", "20") MCT_X_LD("b", "back") MCT_X_FIELD("result", "24")        \
+    MCT_X_LD("a", "down") MCT_X_FIELD("t", "28")                                                             \
+    ".insn i 0x7b, 4, x0, %[t], 2*" LENGTH "\n\t" /* lp.setup: two rows */                                   \
+    MCT_X_ROW("e", "f", "g", "h", "d", "c", FINISH)                                                          \
+    MCT_X_ROW("g", "h", "e", "f", "c", "d", FINISH)                                                          \
     ".option pop"
 /* clang-format on */
 #define MCT_X_DOWN_OPERANDS                                                                                  \
-    [x] "+r"(x), [y] "+r"(y), [t] "+r"(at), [u] "=&r"(u), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c),          \
-        [d] "=&r"(d), [e] "=&r"(e), [f] "=&r"(f), [g] "=&r"(g),                                              \
-        [h] "=&r"(h)                                                                                         \
-        : [f0] "r"(w->first[0]), [f1] "r"(w->first[1]), [f2] "r"(w->first[2]), [f3] "r"(w->first[3]),        \
-          [f4] "r"(w->first[4]), [g0] "r"(w->second[0]), [g1] "r"(w->second[1]), [g2] "r"(w->second[2]),     \
-          [g3] "r"(w->second[3]), [g4] "r"(w->second[4]), [back] "r"(back), [down] "r"(row - 2 * back),      \
-          [result] "r"(result), [select] "r"(0x00030001u)
+    [t] "+r"(t), [x] "=&r"(x), [y] "=&r"(y), [u] "=&r"(u), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c),         \
+        [d] "=&r"(d), [e] "=&r"(e), [f] "=&r"(f), [g] "=&r"(g), [h] "=&r"(h), [f0] "=&r"(f0),                \
+        [f1] "=&r"(f1), [f2] "=&r"(f2), [f3] "=&r"(f3), [f4] "=&r"(f4), [g0] "=&r"(g0), [g1] "=&r"(g1),      \
+        [g2] "=&r"(g2), [g3] "=&r"(g3), [g4] "=&r"(g4), [back] "=&r"(back), [down] "=&r"(down),              \
+        [result] "=&r"(result), [select] "=&r"(select)
 
-/* `columns` > 0 columns of `rows` > 0 results in two channels, with stride 1 down the columns: sums of x
- * times the taps, plus bias, set to zero below zero when `bound` is 0, and left as they are when it is
- * 0x80008000. Bytes from a tap to the one before it in its row (`back`); from a row of taps to the next,
- * which is also that from a result's first tap to that of the next (`row`), and from a result to the next;
- * from a column to the next in x and in y.
+/* Results in two channels, with stride 1 down a column and on through the next ones: sums of x times the
+ * taps, and, if `finish`, plus bias, set to zero below zero when the bound is 0, left as they are when it is
+ * 0x80008000.
  *
  * Three rows of results are on their way at a time, so that each row of x is read once, and its pairs are put
- * together once for the first and last taps. It reads as far as two rows behind the last one that it needs.
- */
-MCT_INLINE void mct_x_depthwise_down(mct_elem *y, const mct_elem *x, const struct mct_x_taps *w,
-                                     const float *bias, uint32_t bound, uint32_t rows, int32_t back,
-                                     int32_t row, int32_t result, uint32_t columns, int32_t x_column,
-                                     int32_t y_column) {
-    uint32_t a, b, c, d, u;
-    float e, f, g, h;
-    const int32_t twice = (int32_t)(rows / 2);
-    struct mct_x_down down = {.columns = columns,
-                              .twice = (uint32_t)twice,
-                              .odd = rows % 2,
-                              .x_jump = x_column - (2 * twice + 3) * row,
-                              .y_jump = y_column - 2 * twice * result};
-    struct mct_x_down *at = &down;
-    x = (const mct_elem *)(const void *)((const uint8_t *)x - 2 * back);
-    if (!bias && bound)
-        __asm__ volatile(MCT_X_DOWN("52", MCT_X_DOWN_PLAIN, MCT_X_DOWN_FREE, )
-                         : MCT_X_DOWN_OPERANDS
-                         : "memory");
-    else if (!bias)
-        __asm__ volatile(MCT_X_DOWN("54", MCT_X_DOWN_PLAIN, MCT_X_DOWN_BOUND, "x0")
-                         : MCT_X_DOWN_OPERANDS
-                         : "memory");
-    else if (bound == 0)
-        __asm__ volatile(MCT_X_DOWN("58", MCT_X_DOWN_BIAS, MCT_X_DOWN_BOUND, "x0")
-                         : MCT_X_DOWN_OPERANDS, [bias0] "r"(bias[0]), [bias1] "r"(bias[1])
-                         : "memory");
-    else
-        __asm__ volatile(MCT_X_DOWN("56", MCT_X_DOWN_BIAS, MCT_X_DOWN_FREE, )
-                         : MCT_X_DOWN_OPERANDS, [bias0] "r"(bias[0]), [bias1] "r"(bias[1])
-                         : "memory");
+ * together once for the first and last taps. There is no code for the ends: the first two results are not
+ * those of any pixel. It reads one row of x more than it needs. gp, which no target makes use of, has the
+ * bound. */
+MCT_INLINE void mct_x_depthwise_down(const struct mct_x_down *k, bool finish) {
+    const struct mct_x_down *t = k;
+    uint32_t x, y, u, a, b, c, d, e, f, g, h, f0, f1, f2, f3, f4, g0, g1, g2, g3, g4, back, down, result,
+        select;
+    if (finish) {
+        uint32_t bias0, bias1;
+        __asm__ volatile(
+            MCT_X_DOWN("54", MCT_X_FIELD("bias0", "32") MCT_X_FIELD("bias1", "36") "lw gp, 40(%[t])\n\t",
+                       MCT_X_FINISH)
+            : MCT_X_DOWN_OPERANDS, [bias0] "=&r"(bias0), [bias1] "=&r"(bias1)
+            :
+            : "memory");
+    } else {
+        __asm__ volatile(MCT_X_DOWN("48", "", MCT_X_PLAIN) : MCT_X_DOWN_OPERANDS : : "memory");
+    }
 }
 
 #define MCT_X_AT(to, from, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" from "], %[" by "]\n\t"
@@ -217,23 +185,24 @@ MCT_INLINE void mct_x_depthwise_down(mct_elem *y, const mct_elem *x, const struc
     ".option norvc\n\t"                                                                                      \
     ".insn i 0x7b, 4, x0, %[t], 2*" count "\n\t" /* lp.setup */                                              \
     ".insn i 0x0b, 2, %[p], 4(%[table])\n\t"                                                                 \
-    ".insn i 0x0b, 2, %[q], 4(%[table])\n\t" MCT_X_AT("d1", "dy", "column")                                  \
-        MCT_X_AT("c", "dy", "column") "add %[p], %[p], %[x]\n\t"                                             \
-                                      "add %[q], %[q], %[x]\n\t" MCT_X_PACK("d0", "c", "d1")                 \
-                                          MCT_X_HIGH("d1", "c") MCT_X_AT("a", "p", "column")                 \
-                                              MCT_X_AT("b", "q", "column") MCT_X_AT("c", "p", "column") taps \
+    ".insn i 0x0b, 2, %[q], 4(%[table])\n\t" MCT_X_AT("d1", "dy", "on")                                      \
+        MCT_X_AT("c", "dy", "on") "add %[p], %[p], %[x]\n\t"                                                 \
+                                  "add %[q], %[q], %[x]\n\t" MCT_X_PACK("d0", "c", "d1")                     \
+                                      MCT_X_HIGH("d1", "c") MCT_X_AT("a", "p", "column")                     \
+                                          MCT_X_AT("b", "q", "column") MCT_X_AT("c", "p", "column") taps     \
         ".option pop"
 #define MCT_X_PAIR_OPERANDS                                                                                  \
     [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [e] "=&r"(e), [d0] "=&r"(d0), [d1] "=&r"(d1), [p] "=&r"(p),    \
         [q] "=&r"(q), [t] "+r"(t), [table] "+r"(table),                                                      \
         [dy] "+r"(dy)                                                                                        \
-        : [x] "r"(x), [column] "r"(column), [row] "r"(row), [select] "r"(0x00030001u) : "memory"
+        : [x] "r"(x), [column] "r"(column), [on] "r"(on), [row] "r"(row), [select] "r"(0x00030001u)          \
+        : "memory"
 
 /* sum[2 t + c] continues with dy times what tap t meets in x, for three taps of a row and two channels, over
- * `pairs` > 0 pairs of pixels. The table has where each pixel's first tap is, in bytes from `x`; taps and
- * pixels of dy are `column` bytes apart. */
+ * `pairs` > 0 pairs of pixels. The table has where each pixel's first tap is, in bytes from `x`; taps are
+ * `column` bytes apart, pixels of dy `on`. */
 MCT_INLINE void mct_x_depthwise_3_taps(float sum[6], const mct_elem *x, const mct_elem *dy,
-                                       const uint32_t *table, int32_t column, uint32_t pairs) {
+                                       const uint32_t *table, int32_t column, int32_t on, uint32_t pairs) {
     uint32_t a, b, c, d0, d1, e, p, q, t = pairs;
     const int32_t row = 0; /* there is but one */
     __asm__ volatile(MCT_X_PAIRS("26", MCT_X_TAP("a", "b", "0", "1",
@@ -244,10 +213,11 @@ MCT_INLINE void mct_x_depthwise_3_taps(float sum[6], const mct_elem *x, const mc
                        MCT_X_PAIR_OPERANDS);
 }
 
-/* Bytes from a pixel to the next in x and dy, the same twice back, thrice on; from the last but one pixel of
- * a row of dy to the first of the next row in x. */
+/* Bytes, in x from a column to the next, to the last but one, from the last but one column of a row of dy to
+ * the first of the next row, from behind a row to the next; in dy from a pixel to the one before and to the
+ * third. */
 struct mct_x_line_steps {
-    int32_t on, back, twice_back, thrice_on, wrap;
+    int32_t on, twice_back, wrap, next, back, thrice_on;
 };
 
 /* clang-format off */
@@ -283,6 +253,7 @@ struct mct_x_line_steps {
     "beqz %[lines], 1f\n\t"                                                                                  \
     ".insn i 0x7b, 4, x1, %[lines], 2*" LENGTH "\n\t" /* lp.setup */                                        \
     MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS TWO                                                                    \
+    "add %[x], %[x], %[next]\n\t"                                                                            \
     MCT_X_LINE_LD("h", "x", "on")                                                                            \
     "1:\n\t"
 /* clang-format on */
@@ -293,7 +264,7 @@ struct mct_x_line_steps {
         [d0] "=&r"(d0)                                                                                       \
         : [lines] "r"(lines), [n] "r"(width / 2), [on] "r"(steps->on), [back] "r"(steps->back),              \
           [twice] "r"(steps->twice_back), [thrice] "r"(steps->thrice_on), [wrap] "r"(steps->wrap),           \
-          [select] "r"(0x00030001u)
+          [next] "r"(steps->next), [select] "r"(0x00030001u)
 
 /* sum[2 t + c] continues with dy times what tap t meets in x, for the three taps of a row and two channels,
  * over the pairs of pixels of `rows` > 0 rows of `width` > 1 pixels of dy, whose first is at dy; x has two
@@ -306,15 +277,15 @@ MCT_INLINE void mct_x_depthwise_lines(float sum[6], const mct_elem *x, const mct
                                       const struct mct_x_line_steps *steps, uint32_t rows, uint32_t width) {
     uint32_t a, b, c, d, l, h, u, v, d0;
     uint32_t lines = width % 2 ? rows / 2 : rows;
-    dy = (const mct_elem *)(const void *)((const uint8_t *)dy + steps->on);
+    dy = (const mct_elem *)(const void *)((const uint8_t *)dy - steps->back);
     if (width % 2 == 0)
-        __asm__ volatile(MCT_X_LINES("22", "") ".option pop" : MCT_X_LINE_OPERANDS : "memory");
+        __asm__ volatile(MCT_X_LINES("23", "") ".option pop" : MCT_X_LINE_OPERANDS : "memory");
     else if (rows % 2 == 0)
-        __asm__ volatile(MCT_X_LINES("63", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) ".option pop"
+        __asm__ volatile(MCT_X_LINES("64", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) ".option pop"
                          : MCT_X_LINE_OPERANDS
                          : "memory");
     else
-        __asm__ volatile(MCT_X_LINES("63", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS
+        __asm__ volatile(MCT_X_LINES("64", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS
                          ".option pop"
                          : MCT_X_LINE_OPERANDS
                          : "memory");

@@ -1,219 +1,232 @@
 /* The tiles of a depthwise convolution with 3 by 3 taps in L1: whole rows of some channels, padded with
- * zeros. They take turns between two places, so that DMA brings the next one while the workers compute. */
+ * zeros. They take turns between two or four places, so that DMA brings the next ones while the workers
+ * compute.
+ *
+ * In L1 a tile of x has its columns one after the other, each of which is one transfer. Code that runs but a
+ * few times in a call comes from beyond the instruction cache: it has to be short. Hence the plan is made
+ * when the model is compiled, by mcutrain/ops/depthwise_plan.py. */
 #ifndef MCT_TILED_DEPTHWISE_H
 #define MCT_TILED_DEPTHWISE_H
 
 #include "simd/depthwise_xpulp.h"
-#include "tiled/l1.h"
+#include "tiled/arguments.h"
 
+/* What the kernels' structures begin with; no rows: their shape is none for these kernels. */
 struct mct_depthwise_walk {
-    const mct_elem *x, *w;
-    mct_elem *y;
-    const float *bias; /* or null */
-    uint32_t bound;    /* see mct_x_depthwise */
-    uint32_t batch, height, width, out_height, out_width, channels;
+    const mct_elem *x;
+    mct_elem *y;             /* results; or dy, which is read */
+    const void *own_from[2]; /* weights and biases, or sums; or null */
+    uint32_t rows, part;     /* rows of y and channels of a tile */
+    uint32_t channels, batch, height, width, out_height, out_width;
     uint32_t row_step, column_step; /* in x, from one result to the next */
     int32_t tap_row, tap_column;    /* in x, from one tap to the next */
-    int32_t top, left;              /* what the first tap of the first result meets in x */
-    /* the plan; 0 at first, or as asked for: rows of y and channels of a tile */
-    uint32_t tile_rows, part;
-    uint32_t tall, wide; /* rows and columns of x in a tile */
-    mct_elem *xs[2], *ys[2], *w_here;
-    float *bias_here;
+    int32_t top, left;              /* where the first tile begins in x */
+    /* columns of x in a tile, rows from one to the next: when tiles have all rows, zeros below a column are
+     * those above the next one, too; elements of these; elements of a row in memory */
+    uint32_t wide, high, pitch, line;
+    uint32_t x_size, y_size; /* elements of a tile */
+    uint32_t own_bytes[2];   /* of weights and biases, or of sums and a table */
+    uint32_t down, y_in;     /* see mct_depthwise_down; whether y is read */
+    uint32_t bound;          /* see mct_x_depthwise */
 };
+_Static_assert(sizeof(struct mct_depthwise_walk) <= MCT_ARGUMENTS, "arguments are copied");
+
+/* Rows of y before its first or behind its last, which are written in vain. */
+enum { MCT_DEPTHWISE_VAIN = 3 };
 
 MCT_INLINE uint32_t mct_magnitude(int32_t v) {
     return (uint32_t)(v < 0 ? -v : v);
 }
 
-/* Rows of x that `rows` rows of y need. */
-MCT_INLINE uint32_t mct_depthwise_tall(const struct mct_depthwise_walk *k, uint32_t rows) {
-    return (rows - 1) * k->row_step + 1 + 2 * mct_magnitude(k->tap_row);
-}
+/* Where a kernel is in L1, for one of its workers. */
+struct mct_depthwise_place {
+    const struct mct_depthwise_walk *walk;
+    uint32_t tiles; /* how many there is room for, two or four */
+    mct_elem *xs, *ys;
+    uint8_t *own[2];
+    uint32_t worker, workers;
+};
 
-/* Channels of a tile at least, unless x has fewer: two for each of eight workers. */
-enum { MCT_DEPTHWISE_PART = 16, MCT_DEPTHWISE_PARTS = 4 };
-
-/* Bytes of x and y for tiles of so many rows; x has one more, which is read in vain. */
-MCT_INLINE uint32_t mct_depthwise_bytes(const struct mct_depthwise_walk *k, uint32_t rows) {
-    return 2 * ((mct_depthwise_tall(k, rows) + 1) * k->wide + rows * k->out_width) * k->part *
-           (uint32_t)sizeof(mct_elem);
-}
-
-/* Rows of a tile, so many that a few tiles make the whole and two fit `room`; 0: not even one does. */
-static __attribute__((noinline)) uint32_t mct_depthwise_most(struct mct_depthwise_walk *k, uint32_t room,
-                                                             uint32_t granule) {
-    for (;; k->part /= 2) {
-        const uint32_t least = mct_depthwise_bytes(k, granule);
-        const uint32_t more = mct_depthwise_bytes(k, 2 * granule) - least;
-        const uint32_t most = least > room ? 0 : (1 + (room - least) / more) * granule;
-        if (most < 4 && k->part % (2 * MCT_DEPTHWISE_PART) == 0)
-            continue;
-        if (most == 0)
-            return 0;
-        uint32_t tiles = mct_ceil_div(k->out_height, most);
-        if (k->part == k->channels && tiles < 3)
-            tiles = k->out_height < 8 ? 2 : 3;
-        return mct_min(mct_ceil_div(k->out_height, tiles * granule) * granule, most);
-    }
-}
-
-/* Lays out what is left of L1: twice x and y of a tile. Tiles have whole rows, in multiples of `granule`,
- * which is 1 or 2, but for the last, and a part of the channels; false: none fits. */
-static bool mct_depthwise_tiles(struct mct_depthwise_walk *k, struct mct_l1 l1, uint32_t granule) {
-    const uint32_t room = l1.left < 64 ? 0 : l1.left - 64;
-    const uint32_t whole = (k->out_height + granule - 1) & ~(granule - 1);
-    const bool chosen = k->tile_rows || k->part;
-    k->wide = (k->out_width - 1) * k->column_step + 1 + 2 * mct_magnitude(k->tap_column);
-    /* a few parts, so that little is waited for at the beginning and the end */
-    if (!k->part)
-        k->part = mct_ceil_div(k->channels, MCT_DEPTHWISE_PARTS * MCT_DEPTHWISE_PART) * MCT_DEPTHWISE_PART;
-    if (k->part >= k->channels || k->part % 4 ||
-        (k->part == MCT_DEPTHWISE_PART ? k->channels % MCT_DEPTHWISE_PART : k->channels % k->part))
-        k->part = k->channels;
-    k->tile_rows = mct_min((mct_min(k->tile_rows, whole) + granule - 1) & ~(granule - 1), whole);
-    if (k->tile_rows == 0 && k->part < k->channels)
-        k->tile_rows = whole;
-    if (k->tile_rows == 0 || mct_depthwise_bytes(k, k->tile_rows) > room)
-        k->tile_rows = chosen && k->tile_rows ? 0 : mct_depthwise_most(k, room, granule);
-    if (k->tile_rows == 0)
-        return false;
-    k->tall = mct_depthwise_tall(k, k->tile_rows);
-    const uint32_t row = k->wide * k->part;
-    for (uint32_t i = 0; i < 2; i++) {
-        k->xs[i] = mct_l1_take(&l1, (k->tall + 1) * row * sizeof(mct_elem));
-        k->ys[i] = mct_l1_take(&l1, k->tile_rows * k->out_width * k->part * sizeof(mct_elem));
-        if (k->tap_row < 0) /* it is before the others */
-            k->xs[i] += row;
-    }
-    return true;
-}
-
-/* Whether tiles have all rows. */
-MCT_INLINE bool mct_depthwise_whole(const struct mct_depthwise_walk *k) {
-    return k->tile_rows >= k->out_height;
-}
-
-/* Where the walk is: the first row of y and the first channel of a tile. They take turns between two places.
- */
+/* Where the walk is: the first row of y and the first channel of a tile. */
 struct mct_depthwise_step {
     uint32_t sample, row, channel, turn;
 };
 
-MCT_INLINE uint32_t mct_depthwise_place(const struct mct_depthwise_step *s) {
-    return s->turn % 2;
+MCT_INLINE mct_elem *mct_depthwise_x_of(const struct mct_depthwise_place *p,
+                                        const struct mct_depthwise_step *s) {
+    return p->xs + (s->turn & (p->tiles - 1)) * p->walk->x_size;
+}
+
+MCT_INLINE mct_elem *mct_depthwise_y_of(const struct mct_depthwise_place *p,
+                                        const struct mct_depthwise_step *s) {
+    return p->ys + (s->turn & (p->tiles - 1)) * p->walk->y_size;
 }
 
 /* Rows of y. */
 MCT_INLINE uint32_t mct_depthwise_rows(const struct mct_depthwise_walk *k,
                                        const struct mct_depthwise_step *s) {
-    return mct_min(k->tile_rows, k->out_height - s->row);
+    return mct_min(k->rows, k->out_height - s->row);
 }
 
-MCT_INLINE void mct_depthwise_next(const struct mct_depthwise_walk *k, struct mct_depthwise_step *s) {
+MCT_INLINE bool mct_depthwise_whole(const struct mct_depthwise_walk *k) {
+    return k->rows >= k->out_height;
+}
+
+/* Goes on; false: there are no more. */
+MCT_INLINE bool mct_depthwise_next(const struct mct_depthwise_walk *k, struct mct_depthwise_step *s) {
     s->turn++;
     s->channel += k->part;
     if (s->channel < k->channels)
-        return;
+        return true;
     s->channel = 0;
-    s->row += k->tile_rows;
+    s->row += k->rows;
     if (s->row < k->out_height)
-        return;
+        return true;
     s->row = 0;
-    s->sample++;
+    return ++s->sample < k->batch;
 }
 
-/* What a worker brings of the tiles of x: every workers-th row, as far as it is inside x. */
-struct mct_depthwise_rows {
-    const mct_elem *from;         /* of the first one, of part 0 */
-    uint32_t at, count;           /* where that is in L1, in elements; rows */
-    uint32_t above, below;        /* rows of zeros before and behind them */
-    uint32_t pixels, over, under; /* of a row; elements from one to the next, in x and in L1 */
+/* Rows of x in a tile: those above x, those inside, all. */
+struct mct_depthwise_span {
+    uint32_t above, inside, tall;
 };
 
-static struct mct_depthwise_rows mct_depthwise_rows_of(const struct mct_depthwise_walk *k,
-                                                       const struct mct_depthwise_step *s, uint32_t worker,
-                                                       uint32_t workers) {
-    struct mct_depthwise_rows rows = {.over = workers * k->width * k->channels,
-                                      .under = workers * k->wide * k->part};
-    const int32_t left = k->left + (k->tap_column < 0 ? 2 * k->tap_column : 0);
-    const uint32_t skip = left < 0 ? (uint32_t)-left : 0, ahead = left > 0 ? (uint32_t)left : 0;
-    if (skip >= k->wide || ahead >= k->width)
-        return rows;
-    rows.pixels = mct_min(k->wide - skip, k->width - ahead);
-    const uint32_t tall = mct_depthwise_tall(k, mct_depthwise_rows(k, s));
-    const int32_t top = (int32_t)(s->row * k->row_step) + k->top + (k->tap_row < 0 ? 2 * k->tap_row : 0);
-    int32_t row = top + (int32_t)worker;
-    for (; row < 0 && row - top < (int32_t)tall; row += (int32_t)workers)
-        rows.above++;
-    rows.from = k->x + ((s->sample * k->height + (uint32_t)row) * k->width + ahead) * k->channels;
-    rows.at = (worker * k->wide + skip) * k->part + rows.above * rows.under;
-    for (; row - top < (int32_t)tall; row += (int32_t)workers)
-        if (row < (int32_t)k->height)
-            rows.count++;
-        else
-            rows.below++;
-    return rows;
+MCT_INLINE struct mct_depthwise_span mct_depthwise_span(const struct mct_depthwise_walk *k,
+                                                        const struct mct_depthwise_step *s) {
+    const uint32_t tall = (mct_depthwise_rows(k, s) - 1) * k->row_step + 1 + 2 * mct_magnitude(k->tap_row);
+    const int32_t first = (int32_t)(s->row * k->row_step) + k->top, last = first + (int32_t)tall;
+    const uint32_t above = first < 0 ? mct_min((uint32_t)-first, tall) : 0;
+    const uint32_t behind = last < 0 ? 0 : mct_min((uint32_t)last, k->height),
+                   before = (uint32_t)first + above;
+    return (struct mct_depthwise_span){above, behind > before ? behind - before : 0, tall};
 }
 
-/* Brings a tile, columns outside x excepted. */
-static void mct_depthwise_bring(const struct mct_depthwise_walk *k, const struct mct_depthwise_rows *rows,
-                                const struct mct_depthwise_step *s) {
-    mct_elem *to = k->xs[mct_depthwise_place(s)] + rows->at;
-    const mct_elem *from = rows->from + s->channel;
-    if (s->turn < 2 || !mct_depthwise_whole(k)) { /* else the rows outside are always the same */
-        for (uint32_t i = 1; i <= rows->above; i++)
-            mct_x_zero(to - i * rows->under, rows->pixels * k->part / 2);
-        for (uint32_t i = 0; i < rows->below; i++)
-            mct_x_zero(to + (rows->count + i) * rows->under, rows->pixels * k->part / 2);
+/* Brings the tile of a step, and those after it up to and including that of turn `last`: this worker's
+ * columns as far as they are inside x, the others and y, if it is read; the step is the next one then. False:
+ * there are no more. */
+static __attribute__((noinline)) bool mct_depthwise_bring(const struct mct_depthwise_place *p,
+                                                          struct mct_depthwise_step *s, uint32_t last) {
+    const struct mct_depthwise_walk *k = p->walk;
+    const uint32_t pixel = k->part * sizeof(mct_elem);
+    bool more;
+    do {
+        const struct mct_depthwise_span rows = mct_depthwise_span(k, s);
+        const uint32_t row = s->row * k->row_step + (uint32_t)k->top + rows.above;
+        const mct_elem *from = k->x + (s->sample * k->height + row) * k->line + s->channel;
+        mct_elem *here = mct_depthwise_x_of(p, s) + p->worker * k->pitch;
+        for (uint32_t i = p->worker; i < k->wide; i += p->workers, here += p->workers * k->pitch) {
+            const uint32_t column = (uint32_t)k->left + i, inside = rows.above + rows.inside;
+            if (column >= k->width)
+                continue; /* see mct_depthwise_sides */
+            if (rows.inside)
+                mct_dma_in_rows(here + rows.above * k->part, from + column * k->channels, rows.inside, pixel,
+                                k->line * sizeof(mct_elem));
+            /* else the rows outside are those of the tile before in this place */
+            if (s->turn < p->tiles || k->rows < k->out_height) {
+                mct_x_zero(here, rows.above * k->part / 2);
+                mct_x_zero(here + inside * k->part, (rows.tall - inside) * k->part / 2);
+            }
+        }
+        if (k->y_in && p->worker == p->workers - 1)
+            mct_dma_in_rows(mct_depthwise_y_of(p, s),
+                            k->y + s->channel +
+                                (s->sample * k->out_height + s->row) * k->out_width * k->channels,
+                            mct_depthwise_rows(k, s) * k->out_width, pixel, k->channels * sizeof(mct_elem));
+        more = mct_depthwise_next(k, s);
+    } while (more && s->turn <= last);
+    return more;
+}
+
+/* Sets to zero this worker's share of the columns outside x, in all places. */
+static __attribute__((noinline)) void mct_depthwise_sides(const struct mct_depthwise_place *p) {
+    const struct mct_depthwise_walk *k = p->walk;
+    const uint32_t before = mct_min(k->left < 0 ? (uint32_t)-k->left : 0, k->wide);
+    const int32_t inside = (int32_t)k->width - k->left;
+    const uint32_t end = inside < (int32_t)before ? before : mct_min((uint32_t)inside, k->wide);
+    uint32_t from, to, first, last;
+    mct_split(before * k->pitch / 4, p->worker, p->workers, &from, &to);
+    /* on to the end of the tile */
+    mct_split((k->x_size - end * k->pitch) / 4, p->worker, p->workers, &first, &last);
+    mct_elem *x = p->xs;
+    for (uint32_t i = 0; i < p->tiles; i++, x += k->x_size) {
+        mct_x_zero(x + 4 * from, 2 * (to - from));
+        mct_x_zero(x + end * k->pitch + 4 * first, 2 * (last - first));
     }
-    const uint32_t pixels = rows->pixels, pixel = k->part * sizeof(mct_elem);
-    const uint32_t stride = k->channels * sizeof(mct_elem), under = rows->under, over = rows->over;
-    for (uint32_t n = rows->count; n; n--, to += under, from += over)
-        mct_dma_in_rows(to, from, pixels, pixel, stride);
 }
 
-/* Goes on to the next step and brings its tile; false: there is none. */
-static bool mct_depthwise_bring_next(const struct mct_depthwise_walk *k, struct mct_depthwise_rows *rows,
-                                     struct mct_depthwise_step *s, uint32_t worker, uint32_t workers) {
-    mct_depthwise_next(k, s);
-    if (s->sample == k->batch)
+/* Begins to move this worker's share of a tile of results. */
+static __attribute__((noinline)) void mct_depthwise_move(const struct mct_depthwise_place *p,
+                                                         const struct mct_depthwise_step *s) {
+    const struct mct_depthwise_walk *k = p->walk;
+    const uint32_t rows = mct_depthwise_rows(k, s), pitch = k->down ? k->pitch : rows * k->part;
+    const uint32_t line = k->out_width * k->channels;
+    mct_elem *here = mct_depthwise_y_of(p, s);
+    mct_elem *memory = k->y + s->channel + (s->sample * k->out_height + s->row) * line;
+    for (uint32_t i = p->worker; i < k->out_width; i += p->workers)
+        mct_dma_out_rows(memory + i * k->channels, here + i * pitch, rows, k->part * sizeof(mct_elem),
+                         line * sizeof(mct_elem));
+}
+
+/* Makes ready what the kernel has of its own. */
+typedef void (*mct_depthwise_ready)(struct mct_depthwise_place *p);
+
+/* Computes pairs [first, last) of channels of a tile. */
+typedef void (*mct_depthwise_compute)(struct mct_depthwise_place *p, const struct mct_depthwise_step *s,
+                                      uint32_t first, uint32_t last);
+
+/* Lays out L1: what comes first, and x and y of two tiles, or of four if they fit; false: two do not. */
+MCT_INLINE bool mct_depthwise_lay(struct mct_depthwise_place *p, const struct mct_depthwise_walk *k) {
+    const uint32_t own = (k->own_bytes[0] + 15) & ~15u, more = (k->own_bytes[1] + 15) & ~15u;
+    const uint32_t first = MCT_SHARED + MCT_ARGUMENTS + own + more, size = mct_l1_size() & ~15u;
+    const uint32_t twice = 2 * (uint32_t)sizeof(mct_elem) * (k->x_size + k->y_size);
+    if (k->rows == 0 || first + twice > size)
         return false;
-    if (s->channel == 0)
-        *rows = mct_depthwise_rows_of(k, s, worker, workers);
-    mct_depthwise_bring(k, rows, s);
+    p->walk = k;
+    p->tiles = first + 2 * twice <= size ? 4 : 2;
+    p->own[0] = (uint8_t *)(uintptr_t)k + MCT_ARGUMENTS;
+    p->own[1] = p->own[0] + own;
+    p->xs = (mct_elem *)(void *)(p->own[1] + more);
+    p->ys = p->xs + p->tiles * k->x_size;
+    if (k->down && k->tap_row > 0)
+        p->ys += MCT_DEPTHWISE_VAIN * k->part;
     return true;
 }
 
-/* Begins to move a tile of y, in pieces if it has more bytes than a transfer may have. */
-static void mct_depthwise_move(const struct mct_depthwise_walk *k, const struct mct_depthwise_step *s,
-                               bool in) {
-    const uint32_t pixel = k->part * sizeof(mct_elem), stride = k->channels * sizeof(mct_elem);
-    mct_elem *here = k->ys[mct_depthwise_place(s)];
-    mct_elem *memory = k->y + s->channel + (s->sample * k->out_height + s->row) * k->out_width * k->channels;
-    uint32_t left = mct_depthwise_rows(k, s) * k->out_width, n = left;
-    if (left * pixel > MCT_LONGEST_TRANSFER)
-        n = k->out_width; /* a row of it has fewer */
-    for (; left; left -= n, here += n * k->part, memory += n * k->channels)
-        if (in)
-            mct_dma_in_rows(here, memory, n, pixel, stride);
-        else
-            mct_dma_out_rows(memory, here, n, pixel, stride);
-}
-
-/* Sets the columns outside x in one of the places, which bring leaves alone, to zero. */
-static void mct_depthwise_sides(const struct mct_depthwise_walk *k, uint32_t place, uint32_t worker,
-                                uint32_t workers) {
-    const int32_t left = k->left + (k->tap_column < 0 ? 2 * k->tap_column : 0);
-    const uint32_t skip = mct_min(left < 0 ? (uint32_t)-left : 0, k->wide);
-    const int32_t inside = (int32_t)k->width - left;
-    const uint32_t end = inside < (int32_t)skip ? skip : mct_min((uint32_t)inside, k->wide);
-    const uint32_t before = skip * k->part, after = (k->wide - end) * k->part, pitch = k->wide * k->part;
-    mct_elem *row = k->xs[place] + worker * pitch;
-    for (uint32_t r = worker; r < k->tall; r += workers, row += workers * pitch) {
-        mct_x_zero(row, before / 2);
-        mct_x_zero(row + pitch - after, after / 2);
+/* All tiles; false: they do not fit. */
+MCT_INLINE bool mct_depthwise_all(struct mct_depthwise_place *p, const struct mct_depthwise_walk *k,
+                                  mct_depthwise_ready ready, mct_depthwise_compute compute) {
+    if (!mct_depthwise_lay(p, k))
+        return false;
+    struct mct_depthwise_step before, s = {0}, ahead = {0};
+    uint32_t first, last, group = mct_dma_begin();
+    bool more = mct_depthwise_bring(p, &ahead, 0), is_left;
+    if (p->worker == p->workers - 1)
+        for (uint32_t i = 0; i < 2; i++)
+            if (k->own_from[i])
+                mct_l1_in(p->own[i], k->own_from[i], k->own_bytes[i]);
+    mct_depthwise_sides(p);
+    ready(p);
+    mct_split(k->part / 2, p->worker, p->workers, &first, &last);
+    do {
+        mct_dma_wait(group);
+        mct_barrier(); /* this step's tile is here, the last one's y is complete and its x free */
+        group = mct_dma_begin();
+        if (s.turn && !k->y_in)
+            mct_depthwise_move(p, &before);
+        if (more)
+            more = mct_depthwise_bring(p, &ahead, s.turn + p->tiles - 1);
+        compute(p, &s, first, last);
+        before = s;
+        is_left = mct_depthwise_next(k, &s);
+    } while (is_left);
+    mct_dma_wait(group);
+    mct_barrier();
+    if (!k->y_in) {
+        group = mct_dma_begin();
+        mct_depthwise_move(p, &before);
+        mct_dma_wait(group);
     }
+    return true;
 }
 
 #endif

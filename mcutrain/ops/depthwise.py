@@ -33,6 +33,7 @@ from mcutrain.ops.dense import (
     finish,
     gradient_before_activation,
 )
+from mcutrain.ops.depthwise_plan import NO_PLAN, plan, takes, usual
 from mcutrain.ops.window import Window, window_attrs
 
 #: Bytes that depthwise_block.h needs for two taps (MCT_TAP_PAIR_BYTES).
@@ -82,14 +83,14 @@ class DepthwiseConv2d(Op):
         x, w, y = required(node, inputs, 0), required(node, inputs, 1), outputs[0]
         fields: dict[str, FieldValue] = {
             "x": pointer(x),
+            "y": pointer(y),
             "w": pointer(w),
             "bias": pointer(optional(inputs, 2)),
-            "y": pointer(y),
             **_shape_fields(node, _window(node, x, w), x.shape),
             **_workspace_fields(w),
             **activation_fields(node),
         }
-        return KernelCall("depthwise_forward", x.dtype, fields)
+        return _planned("depthwise_forward", node, x.dtype, fields)
 
     def workspace(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> int:
         return _workspace(required(node, inputs, 1))
@@ -134,7 +135,7 @@ class DepthwiseConv2dInputGradient(Op):
             **_shape_fields(node, _gradient_window(node, w), dx.shape),
             **_workspace_fields(w),
         }
-        return KernelCall("depthwise_input_gradient", dy.dtype, fields)
+        return _planned("depthwise_input_gradient", node, dy.dtype, fields)
 
     def workspace(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> int:
         return _workspace(required(node, inputs, 1))
@@ -182,7 +183,7 @@ class DepthwiseConv2dWeightGradient(Op):
             "acc": pointer(acc),
             **_shape_fields(node, _window(node, x, acc), x.shape),
         }
-        return KernelCall("depthwise_weight_gradient", x.dtype, fields)
+        return _planned("depthwise_weight_gradient", node, x.dtype, fields)
 
     def accumulation(self, node: Node, dtype: str) -> str:
         return dot_rule(dtype)
@@ -218,3 +219,18 @@ def _workspace_fields(w: Tensor) -> dict[str, FieldValue]:
 
 def _shape_fields(node: Node, window: Window, x: tuple[int, ...]) -> dict[str, FieldValue]:
     return {"batch": x[0], "channels": x[3], **window.fields(), **tile_fields(node)}
+
+
+def _planned(kernel: str, node: Node, dtype: str, fields: dict[str, FieldValue]) -> KernelCall:
+    """The call with the plan of its tiles, for the tiled kernel in binary16; portable ones ignore it."""
+    shape = {name: value for name, value in fields.items() if isinstance(value, int)}
+    rows, columns = shape["tile_rows"], shape["tile_columns"]
+    # behind the addresses that the structures begin with, which are as many as the plan expects but for one
+    head: tuple[int, ...] = () if kernel == "depthwise_forward" else (0,)
+    words = NO_PLAN
+    if dtype == "f16" and takes(kernel, shape):
+        bias = fields.get("bias")
+        biased = isinstance(bias, Pointer) and bool(bias.tensor)
+        made = plan(kernel, shape, biased, rows, columns) if rows else usual(kernel, shape, biased)
+        words = made.words()
+    return KernelCall(kernel, dtype, {**fields, "plan": head + words})

@@ -75,6 +75,19 @@ static bool loads_and_steps(void) {
     return word == 1 && at == words + 2;
 }
 
+static bool stores_and_steps(void) {
+    uint32_t words[2] = {1, 2}, *at = words;
+    __asm__ volatile(".insn r 0x2b, 6, 0, %2, %0, %1" : "+r"(at) : "r"(3), "r"(4) : "t0", "t1", "memory");
+    return words[0] == 3 && words[1] == 2 && at == words + 1;
+}
+
+/* 2 + 3 * 4 = 14, whatever the other halves are */
+static bool multiplies_low(void) {
+    uint32_t sum = FLOAT_2;
+    TRY(".insn r 0x53, 0, 0x2a, %0, %1, %2", sum, pair(HALF_3, HALF_1), pair(HALF_4, HALF_2));
+    return sum == 0x41600000;
+}
+
 /* The loop ends on an instruction of PULP's, as all of ours do for the emulation on QEMU. */
 static bool loops(void) {
     uint32_t count = 0;
@@ -99,6 +112,8 @@ static const struct {
     {narrows, "the cores lack vfcpka.h.s as this build encodes it"},
     {compares, "the cores lack pv.max.h as this build encodes it"},
     {loads_and_steps, "the cores lack p.lw with register post-increment as this build encodes it"},
+    {stores_and_steps, "the cores lack p.sw with register post-increment as this build encodes it"},
+    {multiplies_low, "the cores lack fmacex.s.h as this build encodes it"},
     {loops, "the cores lack lp.setup as this build encodes it"},
 };
 
