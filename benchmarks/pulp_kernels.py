@@ -1,6 +1,6 @@
-"""Cycles of single kernel calls on GVSoC's pulp-open, operands in L2 (or L1), checked against NumPy.
+"""Cycles of single kernel calls on GVSoC's pulp-open, operands in L2, checked against NumPy.
 
-    python benchmarks/pulp_kernels.py [--workers N] [--dtype f16|f32] [--memory L1|L2] [names …]
+    python benchmarks/pulp_kernels.py [--workers N] [--dtype f16|f32] [names …]
 
 A call is run three times and the last one is counted, so caches are warm; another call comes before it in
 its program, as in a training step, so that its arguments are in L1.  `cycles` is the
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,18 +38,16 @@ COUNTERS = {"cycles": 0, "instructions": 1, "load stalls": 2, "cache misses": 4,
 
 MODEL = """
 #include "mct_model.h"
-#include "{kernel}.h"
+{includes}
 
 static const uint32_t counters[] = {{{counters}}};
 enum {{ COUNTED = sizeof counters / sizeof *counters }};
 
 __attribute__((aligned(16))) uint8_t mct_data[{data_size}] = {{1}};
-__attribute__((aligned(16), section(".l1"))) uint8_t mct_arena[{arena_size}];
-const uint32_t mct_data_size = {data_size}, mct_arena_size = {arena_size};
+__attribute__((aligned(16))) uint8_t mct_arena[16];
+const uint32_t mct_data_size = {data_size}, mct_arena_size = 16;
 
-static const struct mct_{kernel} arguments = {{
-{fields}
-}};
+{arguments}
 
 #define READ(to, i) \\
     case i: \\
@@ -70,17 +68,20 @@ static uint32_t clock(void) {{
     return cycles;
 }}
 
+#define START \\
+    for (uint32_t i = 0; i < COUNTED; i++) \\
+        before[i] = counter(counters[i]); \\
+    const uint32_t start = clock()
+#define END \\
+    const uint32_t end = clock(); \\
+    for (uint32_t i = 0; i < COUNTED; i++) \\
+        counts[i] = counter(counters[i]) - before[i]; \\
+    counts[0] = end - start
+
 static void measured(const void *args, uint32_t worker, uint32_t workers) {{
-    uint32_t before[COUNTED], *counts = (uint32_t *)(void *)(mct_data + {counts}) + worker * COUNTED;
+    uint32_t before[COUNTED], *counts = (uint32_t *)(void *)mct_data + worker * COUNTED;
     __asm__ volatile("csrw 0xcc0, %0\\n\\tcsrw 0xcc1, %1" ::"r"(-1), "r"(1));
-    for (uint32_t i = 0; i < COUNTED; i++)
-        before[i] = counter(counters[i]);
-    uint32_t start = clock();
-    mct_{function}(args, worker, workers);
-    uint32_t end = clock();
-    for (uint32_t i = 0; i < COUNTED; i++)
-        counts[i] = counter(counters[i]) - before[i];
-    counts[0] = end - start;
+{body}
 }}
 
 /* A call before it, as in a program: its arguments are brought meanwhile. */
@@ -223,11 +224,9 @@ class Prepared:
     inputs: dict[str, Array]
     expected: dict[str, Array]
     tensors: tuple[TensorEntry, ...]
-    arena_size: int
-    data_size: int
 
 
-def prepare(case: Case, dtype: str, memory: str, workers: int) -> Prepared:
+def prepare(case: Case, dtype: str, workers: int) -> Prepared:
     """Random operands, and where everything is."""
     rng, op = np.random.default_rng(SEED), op_for(case.op)
     names = [f"in{i}" for i in range(len(case.shapes))]
@@ -257,25 +256,24 @@ def prepare(case: Case, dtype: str, memory: str, workers: int) -> Prepared:
     expected = op.compute(node, list(inputs.values()), outputs)
     call = op.kernel(node, tensors, outputs)
     assert call is not None
-    ends = {"arena": 0, "data": 4 * len(COUNTERS) * 8}
-    entries = [TensorEntry("counts", "i32", (8, len(COUNTERS)), "state", "data", 0, ends["data"])]
     workspace = Tensor("workspace", (op.workspace(node, tensors, outputs) * workers // 4,), "f32", "state")
-    for tensor in {t.name: t for t in (*tensors, *outputs, workspace)}.values():
-        region = "arena" if memory == "L1" else "data"
-        offset = ends[region]
-        ends[region] = -(-(offset + tensor.nbytes) // 16) * 16
-        entries.append(
-            TensorEntry(tensor.name, tensor.dtype, tensor.shape, "state", region, offset, tensor.nbytes)  # type: ignore[arg-type]
-        )
+    entries = place({t.name: t for t in (*tensors, *outputs, workspace)}.values())
     return Prepared(
         call,
         op.macs(node, tensors, outputs),
         inputs,
         {t.name: v for t, v in zip(outputs, expected, strict=True)},
-        tuple(entries),
-        max(ends["arena"], 16),
-        ends["data"],
+        entries,
     )
+
+
+def place(tensors: Iterable[Tensor]) -> tuple[TensorEntry, ...]:
+    """Where what the workers count and the tensors are: one after the other."""
+    entries = [TensorEntry("counts", "i32", (8, len(COUNTERS)), "state", "data", 0, 4 * len(COUNTERS) * 8)]
+    for t in tensors:
+        offset = -(-(entries[-1].offset + entries[-1].nbytes) // 16) * 16
+        entries.append(TensorEntry(t.name, t.dtype, t.shape, "state", "data", offset, t.nbytes))
+    return tuple(entries)
 
 
 def literal(value: object, places: Mapping[str, TensorEntry]) -> str:
@@ -290,30 +288,58 @@ def literal(value: object, places: Mapping[str, TensorEntry]) -> str:
     return float_literal(value) if isinstance(value, float) else str(int(value))  # type: ignore[call-overload]
 
 
-def measure(case: Case, dtype: str, memory: str, workers: int) -> dict[str, float]:
+def measure(case: Case, dtype: str, workers: int) -> dict[str, float]:
     """Build, run, check the bits; the counters' values and ``macs``."""
-    made = prepare(case, dtype, memory, workers)
+    made = prepare(case, dtype, workers)
     places = {entry.name: entry for entry in made.tensors}
+    function = f"{made.call.kernel}_{made.call.dtype}"
+    fields = "\n".join(f"    .{name} = {literal(v, places)}," for name, v in made.call.fields.items())
+    counts = count(
+        f'#include "{made.call.kernel}.h"',
+        f"static const struct mct_{made.call.kernel} arguments = {{\n{fields}\n}};",
+        f"    START;\n    mct_{function}(args, worker, workers);\n    END;",
+        made.tensors,
+        (made.call.kernel, made.call.dtype),
+        made.inputs,
+        made.expected,
+        workers,
+    )
+    return {**counts, "macs": made.macs}
+
+
+def count(
+    includes: str,
+    arguments: str,
+    body: str,
+    tensors: tuple[TensorEntry, ...],
+    kernel: tuple[str, str],
+    inputs: dict[str, Array],
+    expected: dict[str, Array],
+    workers: int,
+) -> dict[str, float]:
+    """Run C between ``START`` and ``END``, check the bits; the counters' values.
+
+    Cycles are those of the worker that takes longest, the others are means.
+    """
+    data_size = -(-(tensors[-1].offset + tensors[-1].nbytes) // 16) * 16
     text = MODEL.format(
-        kernel=made.call.kernel,
-        function=f"{made.call.kernel}_{made.call.dtype}",
+        includes=includes,
         counters=", ".join(map(str, COUNTERS.values())),
         reads="\n".join(f"        READ(value, {i});" for i in COUNTERS.values()),
-        fields="\n".join(f"    .{name} = {literal(v, places)}," for name, v in made.call.fields.items()),
-        counts=0,
-        data_size=made.data_size,
-        arena_size=made.arena_size,
+        arguments=arguments,
+        body=body,
+        data_size=data_size,
     )
-    entry = CallEntry(made.call.kernel, "measured", case.op, (), ())
+    entry = CallEntry(kernel[0], "measured", kernel[0], (), ())
     manifest = Manifest(
         name="measured",
         options=Options(),
-        tensors=made.tensors,
+        tensors=tensors,
         programs=(ProgramEntry("measured", (), (), (entry, entry)),),
         layers=(),
         memory=MemoryEntry(0, 0, 0, 0, 0, 0, 0),
-        data_size=made.data_size,
-        arena_size=made.arena_size,
+        data_size=data_size,
+        arena_size=16,
         data_sha256="",
         build_id="ab" + "00" * 31,
     )
@@ -322,31 +348,26 @@ def measure(case: Case, dtype: str, memory: str, workers: int) -> dict[str, floa
         (project / "model.c").write_text(text)
         (project / "weights.S").touch()
         built = build_firmware(
-            target,
-            project,
-            [(made.call.kernel, made.call.dtype)],
-            project / target.executable,
-            compiler=find_compiler(),
+            target, project, [kernel], project / target.executable, compiler=find_compiler()
         )
         with Session(
             simulators.start(target, built.path), manifest, workers=workers, silence=60.0
         ) as session:
             for _ in range(3):
-                session.write(made.inputs)
+                session.write(inputs)
                 session.run("measured")
-            got = session.read([*made.expected, "counts"])
-    for name, value in made.expected.items():
-        assert same_bits(got[name], value), f"{case}: '{name}' has other bits than NumPy"
+            got = session.read([*expected, "counts"])
+    for name, value in expected.items():
+        assert same_bits(got[name], value), f"{kernel[0]}: '{name}' has other bits than NumPy"
     counts = got["counts"][:workers]
     means = dict(zip(COUNTERS, counts.mean(0), strict=True))
-    return {**means, "cycles": float(counts[:, 0].max()), "macs": made.macs}
+    return {**means, "cycles": float(counts[:, 0].max())}
 
 
-def report(names: Sequence[str], dtype: str, memory: str, workers: int) -> None:
+def report(found: Mapping[str, Mapping[str, float]]) -> None:
     header = ["kernel", "cycles", "MAC/cycle", *list(COUNTERS)[1:]]
     rows: list[list[object]] = []
-    for name in names:
-        counts = measure(CASES[name], dtype, memory, workers)
+    for name, counts in found.items():
         rate = counts["macs"] / counts["cycles"]
         others = [f"{counts[counter]:,.0f}" for counter in list(COUNTERS)[1:]]
         rows.append([name, f"{counts['cycles']:,.0f}", f"{rate:.2f}", *others])
@@ -358,12 +379,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="; ".join(CASES))
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--dtype", choices=["f16", "f32"], default="f16")
-    parser.add_argument("--memory", choices=["L1", "L2"], default="L2", help="where the operands are")
     args = parser.parse_args()
     unknown = sorted(set(args.names) - set(CASES))
     if unknown:
         parser.error(f"no such kernel: {', '.join(unknown)}")
-    report(args.names or list(CASES), args.dtype, args.memory, args.workers)
+    report({name: measure(CASES[name], args.dtype, args.workers) for name in args.names or CASES})
 
 
 if __name__ == "__main__":
