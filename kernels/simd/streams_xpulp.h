@@ -4,44 +4,68 @@
 
 #include "simd.h"
 
-/* dx = dy where y > 0 or NaN, else 0; pv.cmpgt.h compares binary16 as integers, whose signs agree. */
-MCT_INLINE void mct_x_relu_gradient(mct_elem *dx, const mct_elem *dy, const mct_elem *y, uint32_t words) {
-#pragma clang loop unroll_count(4)
-    for (uint32_t i = 0; i < words; i++) {
-        uint32_t mask, word = mct_xpulp_word(y + 2 * i), g = mct_xpulp_word(dy + 2 * i);
-        MCT_XPULP_OP(0x57, 0, 0x0a, mask, word, 0);
-        mct_xpulp_store(dx + 2 * i, mask & g);
-    }
+/* Loops below are in place; their words are loaded two before they are used, and they end on instructions of
+ * PULP's, which an emulation sees. */
+/* clang-format off */
+#define MCT_X_PLACE(code, count, first, second)                                                              \
+    do {                                                                                                     \
+        uint32_t a_, b_, c_, d_, times_ = (count), *x_ = (void *)(first);                                    \
+        const uint32_t *y_ = (const void *)(second);                                                         \
+        if (times_)                                                                                          \
+            __asm__ volatile(".option push\n\t.option norvc\n\t" code ".option pop"                          \
+                             : [x] "+r"(x_), [y] "+r"(y_), [a] "=&r"(a_), [b] "=&r"(b_), [c] "=&r"(c_),      \
+                               [d] "=&r"(d_)                                                                 \
+                             : [times] "r"(times_), [most] "r"(0x80008000u)                                  \
+                             : "memory");                                                                    \
+    } while (0)
+
+/* dy = 0 but where y > 0 or NaN; pv.cmpgt.h compares binary16 as integers, whose signs agree. */
+MCT_INLINE void mct_x_relu_gradient(mct_elem *dy, const mct_elem *y, uint32_t words) {
+    MCT_X_PLACE(".insn i 0x7b, 4, x0, %[times], 10\n\t" /* lp.setup: the next five */
+                ".insn i 0x0b, 2, %[a], 4(%[y])\n\t" /* p.lw */
+                "lw %[b], 0(%[x])\n\t"
+                ".insn r 0x57, 0, 0x0a, %[a], %[a], x0\n\t" /* pv.cmpgt.h */
+                "and %[b], %[b], %[a]\n\t"
+                ".insn s 0x2b, 2, %[b], 4(%[x])\n\t", /* p.sw */
+                words, dy, y);
 }
 
-/* y = x where x is not negative or is -0, else 0. */
-MCT_INLINE void mct_x_relu(mct_elem *y, const mct_elem *x, uint32_t words) {
-    const uint32_t minus_one = 0xffffffffu, after_minus_zero = 0x80018001u;
-#pragma clang loop unroll_count(4)
-    for (uint32_t i = 0; i < words; i++) {
-        uint32_t word = mct_xpulp_word(x + 2 * i), mask, minus_zero;
-        MCT_XPULP_OP(0x57, 0, 0x0a, mask, word, minus_one);
-        MCT_XPULP_OP(0x57, 0, 0x0a, minus_zero, after_minus_zero, word);
-        mct_xpulp_store(y + 2 * i, word & (mask | minus_zero));
-    }
+/* x = 0 where it is negative but not -0; so it is left where it is not above -0 as a number without sign. */
+MCT_INLINE void mct_x_relu(mct_elem *x, uint32_t words) {
+    MCT_X_PLACE(".insn i 0x7b, 4, x0, %[times], 16\n\t" /* lp.setup: the next eight */
+                "lw %[a], 0(%[x])\n\t"
+                "lw %[b], 4(%[x])\n\t"
+                ".insn r 0x57, 0, 0x1e, %[c], %[most], %[a]\n\t" /* pv.cmpgeu.h */
+                ".insn r 0x57, 0, 0x1e, %[d], %[most], %[b]\n\t"
+                "and %[a], %[a], %[c]\n\t"
+                "and %[b], %[b], %[d]\n\t"
+                ".insn s 0x2b, 2, %[a], 4(%[x])\n\t"
+                ".insn s 0x2b, 2, %[b], 4(%[x])\n\t",
+                (words + 1) / 2, x, x);
 }
 
-/* y = a op b: vfadd.h, vfsub.h, vfmul.h. They round once; so do these operations in binary32 that are then
+/* x = x op y: vfadd.h, vfsub.h, vfmul.h. They round once; so do these operations in binary32 that are then
  * rounded to binary16, because binary32 has more than twice its digits. */
 #define MCT_X_BINARY(name, funct7)                                                                           \
-    MCT_INLINE void name(mct_elem *y, const mct_elem *a, const mct_elem *b, uint32_t words) {                \
-        _Pragma("clang loop unroll_count(4)") for (uint32_t i = 0; i < words; i++) {                         \
-            uint32_t left = mct_xpulp_word(a + 2 * i), right = mct_xpulp_word(b + 2 * i), word;              \
-            MCT_XPULP_OP(0x33, 2, funct7, word, left, right);                                                \
-            mct_xpulp_store(y + 2 * i, word);                                                                \
-        }                                                                                                    \
+    MCT_INLINE void name(mct_elem *x, const mct_elem *y, uint32_t words) {                                   \
+        MCT_X_PLACE(".insn i 0x7b, 4, x0, %[times], 16\n\t"                                                  \
+                    "lw %[a], 0(%[x])\n\t"                                                                   \
+                    ".insn i 0x0b, 2, %[b], 4(%[y])\n\t"                                                     \
+                    "lw %[c], 4(%[x])\n\t"                                                                   \
+                    ".insn i 0x0b, 2, %[d], 4(%[y])\n\t"                                                     \
+                    ".insn r 0x33, 2, " #funct7 ", %[a], %[a], %[b]\n\t"                                     \
+                    ".insn s 0x2b, 2, %[a], 4(%[x])\n\t"                                                     \
+                    ".insn r 0x33, 2, " #funct7 ", %[c], %[c], %[d]\n\t"                                     \
+                    ".insn s 0x2b, 2, %[c], 4(%[x])\n\t",                                                    \
+                    (words + 1) / 2, x, y);                                                                  \
     }
 MCT_X_BINARY(mct_x_add, 0x41)
 MCT_X_BINARY(mct_x_subtract, 0x42)
 MCT_X_BINARY(mct_x_multiply, 0x43)
 #undef MCT_X_BINARY
+/* clang-format on */
 
-/* y = x, each rounded once, in pairs: vfcpka.h.s */
+/* y = x, each rounded once, in pairs: vfcpka.h.s; y may be where x is. */
 MCT_INLINE void mct_x_narrow(mct_elem *y, const float *x, uint32_t words) {
 #pragma clang loop unroll_count(4)
     for (uint32_t i = 0; i < words; i++) {

@@ -6,9 +6,9 @@ MCT_ANY_SHAPE(activation_gradient)
 #include "simd/streams_xpulp.h"
 #include "tiled/stream.h"
 
-static void relu_gradient(const void *context, void *const *out, void *const *in, uint32_t count) {
+static void relu_gradient(const void *context, void *const *at, uint32_t count) {
     (void)context;
-    mct_x_relu_gradient(out[0], in[0], in[1], (count + 1) / 2);
+    mct_x_relu_gradient(at[0], at[1], (count + 1) / 2);
 }
 
 void MCT_TILED(activation_gradient)(const void *args, uint32_t worker, uint32_t workers) {
@@ -17,12 +17,11 @@ void MCT_TILED(activation_gradient)(const void *args, uint32_t worker, uint32_t 
         mct_any_shape_activation_gradient(args, worker, workers);
         return;
     }
-    const struct mct_stream in[MCT_STREAMS] = {{(void *)(uintptr_t)d->dy, sizeof(mct_elem)},
-                                               {(void *)(uintptr_t)d->y, sizeof(mct_elem)}};
-    const struct mct_stream out[MCT_STREAMS] = {{d->dx, sizeof(mct_elem)}};
+    const struct mct_stream streams[] = {{d->dy, d->dx, sizeof(mct_elem), sizeof(mct_elem)},
+                                         {d->y, 0, sizeof(mct_elem), 0}};
     uint32_t first, last;
     mct_split_elements(d->count, worker, workers, &first, &last);
-    mct_stream_run(out, in, first, last, worker, relu_gradient, 0);
+    mct_stream_run(streams, sizeof streams / sizeof *streams, first, last, worker, relu_gradient, 0);
 }
 #else
 #include "../activation_gradient.c"

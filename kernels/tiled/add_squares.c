@@ -5,13 +5,13 @@ MCT_ANY_SHAPE(add_squares)
 #include "../add_squares.c"
 #include "stream.h"
 
-static void add(const void *context, void *const *out, void *const *in, uint32_t count) {
+static void add(const void *context, void *const *at, uint32_t count) {
     (void)context;
-    const float *restrict acc = in[0], *restrict g = in[1];
-    float *restrict sum = out[0];
+    float *restrict acc = at[0];
+    const float *restrict g = at[1];
 #pragma clang loop unroll_count(4)
     for (uint32_t i = 0; i < count; i++)
-        sum[i] = acc[i] + g[i] * g[i]; /* of canonical operands: it cannot make another NaN */
+        acc[i] = acc[i] + g[i] * g[i]; /* of canonical operands: it cannot make another NaN */
 }
 
 void MCT_TILED(add_squares)(const void *args, uint32_t worker, uint32_t workers) {
@@ -20,12 +20,11 @@ void MCT_TILED(add_squares)(const void *args, uint32_t worker, uint32_t workers)
         mct_any_shape_add_squares(args, worker, workers);
         return;
     }
-    const struct mct_stream in[MCT_STREAMS] = {{d->acc, sizeof(float)},
-                                               {(void *)(uintptr_t)d->g, sizeof(float)}};
-    const struct mct_stream out[MCT_STREAMS] = {{d->acc, sizeof(float)}};
+    const struct mct_stream streams[] = {{d->acc, d->acc, sizeof(float), sizeof(float)},
+                                         {d->g, 0, sizeof(float), 0}};
     uint32_t first, last;
     mct_split_elements(d->count, worker, workers, &first, &last);
-    mct_stream_run(out, in, first, last, worker, add, 0);
+    mct_stream_run(streams, sizeof streams / sizeof *streams, first, last, worker, add, 0);
 }
 #else
 #include "../add_squares.c"

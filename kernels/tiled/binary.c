@@ -8,17 +8,17 @@ MCT_ANY_SHAPE(binary)
 #include "simd/streams_xpulp.h"
 
 #define MCT_STREAM_LOOP(name, operation)                                                                     \
-    static void name(const void *context, void *const *out, void *const *in, uint32_t count) {               \
+    static void name(const void *context, void *const *at, uint32_t count) {                                 \
         (void)context;                                                                                       \
-        mct_x_##name(out[0], in[0], in[1], (count + 1) / 2);                                                 \
+        mct_x_##name(at[0], at[1], (count + 1) / 2);                                                         \
     }
 #else
 #define MCT_STREAM_LOOP(name, operation)                                                                     \
-    static void name(const void *context, void *const *out, void *const *in, uint32_t count) {               \
+    static void name(const void *context, void *const *at, uint32_t count) {                                 \
         (void)context;                                                                                       \
-        const mct_elem *restrict a = in[0], *restrict b = in[1];                                             \
-        mct_elem *restrict y = out[0];                                                                       \
-        _Pragma("clang loop unroll_count(4)") for (uint32_t i = 0; i < count; i++) y[i] =                    \
+        mct_elem *restrict a = at[0];                                                                        \
+        const mct_elem *restrict b = at[1];                                                                  \
+        _Pragma("clang loop unroll_count(4)") for (uint32_t i = 0; i < count; i++) a[i] =                    \
             mct_narrow(mct_widen(a[i]) operation mct_widen(b[i]));                                           \
     }
 
@@ -44,15 +44,13 @@ void MCT_TILED(binary)(const void *args, uint32_t worker, uint32_t workers) {
         mct_any_shape_binary(args, worker, workers);
         return;
     }
-    const struct mct_stream in[MCT_STREAMS] = {{(void *)(uintptr_t)d->a, sizeof(mct_elem)},
-                                               {(void *)(uintptr_t)d->b, sizeof(mct_elem)}};
-    const struct mct_stream out[MCT_STREAMS] = {{d->y, sizeof(mct_elem)}};
+    const struct mct_stream streams[] = {{d->a, d->y, sizeof(mct_elem), sizeof(mct_elem)},
+                                         {d->b, 0, sizeof(mct_elem), 0}};
     uint32_t first, last;
     mct_split_elements(d->count, worker, workers, &first, &last);
-    if (d->operation == MCT_ADD)
-        mct_stream_run(out, in, first, last, worker, add, 0);
-    else if (d->operation == MCT_SUBTRACT)
-        mct_stream_run(out, in, first, last, worker, subtract, 0);
-    else
-        mct_stream_run(out, in, first, last, worker, multiply, 0);
+    mct_stream_run(streams, sizeof streams / sizeof *streams, first, last, worker,
+                   d->operation == MCT_ADD        ? add
+                   : d->operation == MCT_SUBTRACT ? subtract
+                                                  : multiply,
+                   0);
 }

@@ -10,17 +10,17 @@ struct settings {
     int32_t *changed;
 };
 
-static void dampen(const void *context, void *const *out, void *const *in, uint32_t count) {
+static void dampen(const void *context, void *const *at, uint32_t count) {
     const struct settings s = *(const struct settings *)context;
-    const float *restrict w = in[0], *restrict acc = in[1];
-    const uint8_t *restrict importance = in[2];
-    float *restrict w_new = out[0];
+    float *restrict w = at[0];
+    const float *restrict acc = at[1];
+    const uint8_t *restrict importance = at[2];
     int32_t changed = 0;
     for (uint32_t i = 0; i < count; i++) {
         const float known = mct_from_octaves(importance[i]);
         const float multiplier = mct_dampening(acc[i] * s.factor, known, s.alpha, s.lambda);
         changed += multiplier < 1.0f;
-        w_new[i] = w[i] * multiplier;
+        w[i] = w[i] * multiplier;
     }
     *s.changed += changed;
 }
@@ -31,16 +31,14 @@ void MCT_TILED(dampen)(const void *args, uint32_t worker, uint32_t workers) {
         mct_any_shape_dampen(args, worker, workers);
         return;
     }
-    const struct mct_stream in[MCT_STREAMS] = {{d->w, sizeof(float)},
-                                               {(void *)(uintptr_t)d->acc, sizeof(float)},
-                                               {(void *)(uintptr_t)d->importance, 1}};
-    const struct mct_stream out[MCT_STREAMS] = {{d->w, sizeof(float)}};
+    const struct mct_stream streams[] = {
+        {d->w, d->w, sizeof(float), sizeof(float)}, {d->acc, 0, sizeof(float), 0}, {d->importance, 0, 1, 0}};
     for (uint32_t portion = worker; portion < MCT_PORTIONS; portion += workers) {
         int32_t changed = 0;
         const struct settings s = {d->dampening[0], d->dampening[1], d->dampening[2], &changed};
         uint32_t first, last;
         mct_portion(d->count, portion, &first, &last);
-        mct_stream_run(out, in, first, last, worker, dampen, &s);
+        mct_stream_run(streams, sizeof streams / sizeof *streams, first, last, worker, dampen, &s);
         d->counts[portion] += changed;
     }
 }

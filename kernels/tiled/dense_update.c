@@ -190,7 +190,9 @@ static void walk(const struct walk *k, float keep, uint32_t group) {
     for (uint32_t c = 0; k->d->dx && c < k->columns; c += 4)
         if (k->d->relu) {
             mct_narrow4(narrow, k->sum + c, false);
-            mct_x_relu_gradient(dx + c, narrow, k->x + k->column + c, 2);
+            mct_x_relu_gradient(narrow, k->x + k->column + c, 2);
+            mct_xpulp_store(dx + c, mct_xpulp_word(narrow));
+            mct_xpulp_store(dx + c + 2, mct_xpulp_word(narrow + 2));
         } else
             mct_narrow4(dx + c, k->sum + c, false);
     mct_dma_wait(group);

@@ -17,15 +17,30 @@ typedef uint16_t bits;
 typedef uint32_t bits;
 #endif
 
-static void look(const void *context, void *const *out, void *const *in, uint32_t count) {
-    (void)out;
-    const bits *x = in[0];
+static void look(const void *context, void *const *at, uint32_t count) {
+    const bits *x = at[0];
     uint32_t found = 0;
 #if defined(MCT_XPULP) && MCT_ELEM == 32
-    /* the greatest exponent, by p.max */
-#pragma clang loop unroll_count(8)
-    for (uint32_t i = 0; i < count; i++)
-        __asm__(".insn r 0x33, 6, 0x02, %0, %0, %1" : "+r"(found) : "r"(x[i] & MCT_INFINITY));
+    uint32_t a, b, times = count / 2;
+    if (count % 2)
+        found = x[count - 1] & MCT_INFINITY;
+    /* the greatest exponent, by p.max; the loop ends on an instruction of PULP's, which an emulation sees */
+    /* clang-format off */
+    if (times)
+        __asm__ volatile(
+            ".option push\n\t.option norvc\n\t"
+            ".insn i 0x7b, 4, x0, %[times], 12\n\t" /* lp.setup: the next six, times times */
+            ".insn i 0x0b, 2, %[a], 4(%[x])\n\t" /* p.lw */
+            ".insn i 0x0b, 2, %[b], 4(%[x])\n\t"
+            "and %[a], %[a], %[mask]\n\t"
+            "and %[b], %[b], %[mask]\n\t"
+            ".insn r 0x33, 6, 0x02, %[found], %[found], %[a]\n\t" /* p.max */
+            ".insn r 0x33, 6, 0x02, %[found], %[found], %[b]\n\t"
+            ".option pop"
+            : [x] "+r"(x), [found] "+r"(found), [a] "=&r"(a), [b] "=&r"(b)
+            : [times] "r"(times), [mask] "r"(MCT_INFINITY)
+            : "memory");
+    /* clang-format on */
     if (found == MCT_INFINITY)
         *((const struct search *)context)->found = 1;
 #else
@@ -46,11 +61,10 @@ void MCT_TILED(finite_check)(const void *args, uint32_t worker, uint32_t workers
     }
     int found = 0;
     const struct search search = {&found};
-    const struct mct_stream in[MCT_STREAMS] = {{(void *)(uintptr_t)d->x, sizeof(mct_elem)}};
-    const struct mct_stream out[MCT_STREAMS] = {{0, 0}};
+    const struct mct_stream streams[] = {{d->x, 0, sizeof(mct_elem), 0}};
     uint32_t first, last;
     mct_split_elements(d->count, worker, workers, &first, &last);
-    mct_stream_run(out, in, first, last, worker, look, &search);
+    mct_stream_run(streams, sizeof streams / sizeof *streams, first, last, worker, look, &search);
     /* several workers may store, all of them the same word */
     if (found)
         *(volatile int32_t *)d->overflow = 1;

@@ -9,67 +9,95 @@ struct rates {
     float factor, rate, momentum, decay;
 };
 
-static void clear(float *g, uint32_t count) {
-#pragma clang loop unroll_count(8)
-    for (uint32_t i = 0; i < count; i++)
+#ifdef MCT_XPULP
+/* Every other instruction is for the floating-point unit, which two workers share: one computes while the
+ * other does not. DMA and this take about the same time. The loop ends on an instruction of PULP's, which an
+ * emulation sees. */
+static void descend(const void *context, void *const *at, uint32_t count) {
+    const struct rates *r = context;
+    float *w = at[0], *g = at[1], a, b, c, d;
+    /* clang-format off */
+    __asm__ volatile(
+        ".option push\n\t.option norvc\n\t"
+        ".insn i 0x7b, 4, x0, %[times], 28\n\t" /* lp.setup: the next 14, times times */
+        "lw %[a], 0(%[g])\n\t"
+        "lw %[b], 4(%[g])\n\t"
+        "fmul.s %[a], %[a], %[factor]\n\t"
+        "lw %[c], 0(%[w])\n\t"
+        "fmul.s %[b], %[b], %[factor]\n\t"
+        "lw %[d], 4(%[w])\n\t"
+        "fmul.s %[a], %[rate], %[a]\n\t"
+        ".insn s 0x2b, 2, x0, 4(%[g])\n\t" /* p.sw */
+        "fmul.s %[b], %[rate], %[b]\n\t"
+        ".insn s 0x2b, 2, x0, 4(%[g])\n\t"
+        "fsub.s %[c], %[c], %[a]\n\t"
+        ".insn s 0x2b, 2, %[c], 4(%[w])\n\t"
+        "fsub.s %[d], %[d], %[b]\n\t"
+        ".insn s 0x2b, 2, %[d], 4(%[w])\n\t"
+        ".option pop"
+        : [w] "+r"(w), [g] "+r"(g), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+        : [times] "r"((count + 1) / 2), [factor] "r"(r->factor), [rate] "r"(r->rate)
+        : "memory");
+    /* clang-format on */
+}
+#else
+static void descend(const void *context, void *const *at, uint32_t count) {
+    const struct rates r = *(const struct rates *)context;
+    float *restrict w = at[0], *restrict g = at[1];
+    for (uint32_t i = 0; i < count; i++) {
+        w[i] = w[i] - r.rate * (g[i] * r.factor);
         g[i] = 0.0f;
+    }
 }
+#endif
 
-/* Three operations an element, so that DMA is the bound. */
-static void descend(const void *context, void *const *out, void *const *in, uint32_t count) {
+static void descend_with_decay(const void *context, void *const *at, uint32_t count) {
     const struct rates r = *(const struct rates *)context;
-    const float *restrict w = in[0], *restrict g = in[1];
-    float *restrict w_new = out[0];
-#pragma clang loop unroll_count(8)
-    for (uint32_t i = 0; i < count; i++)
-        w_new[i] = w[i] - r.rate * (g[i] * r.factor);
-    clear(out[1], count);
-}
-
-static void descend_with_decay(const void *context, void *const *out, void *const *in, uint32_t count) {
-    const struct rates r = *(const struct rates *)context;
-    const float *restrict w = in[0], *restrict g = in[1];
-    float *restrict w_new = out[0];
+    float *restrict w = at[0], *restrict g = at[1];
 #pragma clang loop unroll_count(4)
-    for (uint32_t i = 0; i < count; i++)
-        w_new[i] = w[i] - r.rate * (g[i] * r.factor + r.decay * w[i]);
-    clear(out[1], count);
+    for (uint32_t i = 0; i < count; i++) {
+        w[i] = w[i] - r.rate * (g[i] * r.factor + r.decay * w[i]);
+        g[i] = 0.0f;
+    }
 }
 
-static void descend_with_momentum(const void *context, void *const *out, void *const *in, uint32_t count) {
+static void descend_with_momentum(const void *context, void *const *at, uint32_t count) {
     const struct rates r = *(const struct rates *)context;
-    const float *restrict w = in[0], *restrict g = in[1], *restrict v = in[2];
-    float *restrict w_new = out[0], *restrict v_new = out[2];
+    float *restrict w = at[0], *restrict g = at[1], *restrict v = at[2];
     const bool decays = r.decay != 0.0f;
 #pragma clang loop unroll_count(4)
     for (uint32_t i = 0; i < count; i++) {
         const float t = g[i] * r.factor;
         const float step = r.momentum * v[i] + (decays ? t + r.decay * w[i] : t);
-        v_new[i] = step;
-        w_new[i] = w[i] - r.rate * step;
+        v[i] = step;
+        w[i] = w[i] - r.rate * step;
+        g[i] = 0.0f;
     }
-    clear(out[1], count);
 }
 
-static void only_clear(const void *context, void *const *out, void *const *in, uint32_t count) {
-    (void)context, (void)in;
-    clear(out[1], count);
+static void only_clear(const void *context, void *const *at, uint32_t count) {
+    float *g = at[1];
+    (void)context;
+#pragma clang loop unroll_count(4)
+    for (uint32_t i = 0; i < count; i++)
+        g[i] = 0.0f;
 }
 
-void MCT_TILED(sgd)(const void *args, uint32_t worker, uint32_t workers) {
-    const struct mct_sgd copy = *(const struct mct_sgd *)args, *d = &copy;
+MCT_SMALL void MCT_TILED(sgd)(const void *args, uint32_t worker, uint32_t workers) {
+    const struct mct_sgd *d = args;
     if (d->count < MCT_STREAM_WORTH) {
         mct_any_shape_sgd(args, worker, workers);
         return;
     }
-    const struct rates r = {d->hyper[3] / *d->scale, d->hyper[0], d->hyper[1], d->hyper[2]};
+    const float *hyper = d->hyper;
+    const struct rates r = {hyper[3] / *d->scale, hyper[0], hyper[1], hyper[2]};
     const bool stop = *d->overflow != 0;
-    const uint32_t momentum = d->v && !stop ? sizeof(float) : 0, weights = stop ? 0 : sizeof(float);
-    const struct mct_stream in[MCT_STREAMS] = {{d->w, weights}, {d->g, weights}, {d->v, momentum}};
-    const struct mct_stream out[MCT_STREAMS] = {{d->w, weights}, {d->g, sizeof(float)}, {d->v, momentum}};
+    const uint32_t size = sizeof(float), momentum = d->v && !stop ? size : 0, weights = stop ? 0 : size;
+    const struct mct_stream streams[] = {
+        {d->w, d->w, weights, weights}, {d->g, d->g, weights, size}, {d->v, d->v, momentum, momentum}};
     uint32_t first, last;
     mct_split_elements(d->count, worker, workers, &first, &last);
-    mct_stream_run(out, in, first, last, worker,
+    mct_stream_run(streams, sizeof streams / sizeof *streams, first, last, worker,
                    stop              ? only_clear
                    : momentum        ? descend_with_momentum
                    : r.decay != 0.0f ? descend_with_decay

@@ -1,79 +1,66 @@
-/* Elements that stream through L1: each worker has a part of it to itself, in which two sets of buffers take
- * turns, so that DMA brings the next elements and takes the last results away during computation. */
+/* Elements that stream through L1: each worker has a part of it to itself, where they come piece by piece and
+ * are worked on in place, while DMA brings the next piece and takes the one before away. */
 #ifndef MCT_TILED_STREAM_H
 #define MCT_TILED_STREAM_H
 
 #include "../elements.h"
 #include "l1.h"
 
-enum { MCT_STREAMS = 3, MCT_STREAM_WORKERS = 8 };
+enum { MCT_STREAMS = 3 /* at most */, MCT_STREAM_WORKERS = 8, MCT_STREAM_PIECES = 3 };
 
-/* What a worker reads and writes: place of element 0 in memory, bytes of an element (0: no such stream). */
+/* An operand: place of element 0 in memory and bytes of an element, as it comes and as it goes; 0 bytes where
+ * it does not. */
 struct mct_stream {
-    void *memory;
-    uint32_t size;
+    const void *from;
+    void *to;
+    uint32_t size, new_size;
 };
 
-/* `count` elements of every stream are in `in`, and their results go to `out`. */
-typedef void (*mct_stream_step)(const void *context, void *const *out, void *const *in, uint32_t count);
+/* `count` elements of every operand are at `at`, 16-byte aligned; their results take their place. What is
+ * behind them, to a multiple of 16 elements, may be read and written, too. */
+typedef void (*mct_stream_step)(const void *context, void *const *at, uint32_t count);
 
-MCT_INLINE void mct_stream_lay(void *buffers[MCT_STREAMS], uint8_t **at, const struct mct_stream *streams,
-                               uint32_t elements) {
-    for (uint32_t i = 0; i < MCT_STREAMS; i++) {
-        buffers[i] = *at;
-        *at += (streams[i].size * elements + 15) / 16 * 16;
-    }
-}
-
-MCT_INLINE void mct_stream_bring(void *const *to, const struct mct_stream *in, uint32_t at, uint32_t count) {
-    for (uint32_t i = 0; i < MCT_STREAMS; i++)
-        if (in[i].size)
-            mct_dma_in(to[i], (uint8_t *)in[i].memory + at * in[i].size, count * in[i].size);
-}
-
-MCT_INLINE void mct_stream_send(void *const *from, const struct mct_stream *out, uint32_t at,
-                                uint32_t count) {
-    for (uint32_t i = 0; i < MCT_STREAMS; i++)
-        if (out[i].size)
-            mct_dma_out((uint8_t *)out[i].memory + at * out[i].size, from[i], count * out[i].size);
-}
-
-/* Elements [first, last), a multiple of eight but for the end. */
-MCT_INLINE void mct_stream_run(const struct mct_stream *out, const struct mct_stream *in, uint32_t first,
-                               uint32_t last, uint32_t worker, mct_stream_step compute, const void *context) {
-    if (first >= last)
-        return;
-    uint32_t bytes = 0;
-    for (uint32_t i = 0; i < MCT_STREAMS; i++)
-        bytes += in[i].size + out[i].size;
+/* Elements [first, last) of so many operands, a multiple of eight but for the end. */
+static MCT_SMALL __attribute__((noinline)) void mct_stream_run(const struct mct_stream *streams,
+                                                               uint32_t number, uint32_t first, uint32_t last,
+                                                               uint32_t worker, mct_stream_step compute,
+                                                               const void *context) {
     const struct mct_l1 all = mct_l1_all();
-    const uint32_t room = all.left / MCT_STREAM_WORKERS / 16 * 16;
-    const uint32_t most = (room / 2 - 2 * MCT_STREAMS * 16) / bytes / 8 * 8;
-    /* at least four turns, so that little is waited for at the beginning and the end, but no short ones */
-    const uint32_t quarter = ((last - first) / 4 + 63) / 64 * 64;
-    const uint32_t turn = mct_min(most, quarter);
-    void *ins[2][MCT_STREAMS], *outs[2][MCT_STREAMS];
-    uint8_t *place = all.at + worker * room;
-    for (uint32_t i = 0; i < 2; i++) {
-        mct_stream_lay(ins[i], &place, in, turn);
-        mct_stream_lay(outs[i], &place, out, turn);
+    const uint32_t room = all.left / MCT_STREAM_WORKERS & ~15u;
+    uint32_t places[MCT_STREAMS], bytes = 0;
+    for (uint32_t i = 0; i < number; i++) {
+        places[i] = bytes;
+        bytes += streams[i].size > streams[i].new_size ? streams[i].size : streams[i].new_size;
     }
-    uint32_t now = 0, group = mct_dma_begin();
-    mct_stream_bring(ins[0], in, first, mct_min(turn, last - first));
-    for (uint32_t at = first; at < last; at += turn, now ^= 1) {
-        const uint32_t count = mct_min(turn, last - at);
-        mct_dma_wait(group);
-        group = mct_dma_begin();
-        if (at + count < last)
-            mct_stream_bring(ins[now ^ 1], in, at + count, mct_min(turn, last - at - count));
-        if (at > first)
-            mct_stream_send(outs[now ^ 1], out, at - turn, turn);
-        compute(context, outs[now], ins[now], count);
-        if (at + count == last) {
+    /* a dozen of pieces, so that little is waited for at the beginning and the end, but no short ones */
+    const uint32_t twelfth = ((last - first) / 12 + 15) & ~15u;
+    const uint32_t piece = mct_min(twelfth < 128 ? 128 : twelfth, room / MCT_STREAM_PIECES / bytes & ~15u);
+    uint8_t *next = all.at + worker * room, *now = next + piece * bytes, *before = now + piece * bytes;
+    uint32_t group = 0;
+    for (uint32_t at = first - piece, k = 0;; at += piece, k++) {
+        if (k > 0)
             mct_dma_wait(group);
-            group = mct_dma_begin();
-            mct_stream_send(outs[now], out, at, count);
+        group = mct_dma_begin();
+        for (uint32_t i = 0; i < number; i++) {
+            const struct mct_stream *s = streams + i;
+            const uint32_t place = places[i] * piece, to = at + piece, back = at - piece;
+            if (s->size && to < last)
+                mct_dma_in(next + place, (const uint8_t *)s->from + to * s->size,
+                           mct_min(piece, last - to) * s->size);
+            if (s->new_size && k > 1)
+                mct_dma_out((uint8_t *)s->to + back * s->new_size, before + place,
+                            mct_min(piece, last - back) * s->new_size);
         }
+        if (k > 0) {
+            if (at >= last)
+                break;
+            void *here[MCT_STREAMS];
+            for (uint32_t i = 0; i < number; i++)
+                here[i] = now + places[i] * piece;
+            compute(context, here, mct_min(piece, last - at));
+        }
+        uint8_t *const done = before;
+        before = now, now = next, next = done;
     }
     mct_dma_wait(group);
 }

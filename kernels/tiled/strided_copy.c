@@ -8,9 +8,9 @@ MCT_ANY_SHAPE(strided_copy)
 #include "simd/streams_xpulp.h"
 #include "tiled/stream.h"
 
-static void narrow(const void *context, void *const *out, void *const *in, uint32_t count) {
+static void narrow(const void *context, void *const *at, uint32_t count) {
     (void)context;
-    mct_x_narrow(out[0], in[0], (count + 1) / 2);
+    mct_x_narrow(at[0], at[0], (count + 1) / 2);
 }
 
 static bool in_order(const struct mct_strided_copy *d) {
@@ -66,9 +66,8 @@ static bool through_l1(const struct mct_strided_copy *d, uint32_t worker, uint32
     if (d->count < MCT_STREAM_WORTH || d->conversion == MCT_WIDEN)
         return false;
     if (in_order(d) && d->conversion == MCT_NARROW) {
-        const struct mct_stream in[MCT_STREAMS] = {{(void *)(uintptr_t)d->x, size}};
-        const struct mct_stream out[MCT_STREAMS] = {{d->y, sizeof(mct_elem)}};
-        mct_stream_run(out, in, first, last, worker, narrow, 0);
+        const struct mct_stream streams[] = {{d->x, d->y, size, sizeof(mct_elem)}};
+        mct_stream_run(streams, sizeof streams / sizeof *streams, first, last, worker, narrow, 0);
     } else if (whole <= l1.left / size && whole * size + rest <= l1.left) {
         uint8_t *x = mct_l1_take(&l1, whole * size);
         mct_elem *y = mct_l1_take(&l1, d->count * sizeof(mct_elem));

@@ -96,6 +96,7 @@ LANES(vfle, half(a) <= half(b))
 LANES(vfgt, half(a) > half(b))
 LANES(pv_max, (uint32_t)((int16_t)a > (int16_t)b ? a : b))
 LANES(pv_cmpgt, (int16_t)a > (int16_t)b ? 0xffff : 0)
+LANES(pv_cmpgeu, (uint16_t)a >= (uint16_t)b ? 0xffff : 0)
 
 /* a1 * b1 + a0 * b0: products of halves are exact, so this rounds once. */
 static float pair(uint32_t a, uint32_t b) {
@@ -189,6 +190,7 @@ static const struct instruction instructions[] = {
     {R(0x53, 0, 0x2a), COMPUTE, fmacex},
     {R(0x57, 0, 0x18), COMPUTE, pv_max},
     {R(0x57, 0, 0x0a), COMPUTE, pv_cmpgt},
+    {R(0x57, 0, 0x1e), COMPUTE, pv_cmpgeu},
     {R(0x33, 0, 0x21), COMPUTE, p_mac},
     {R(0x33, 4, 0x02), COMPUTE, p_min},
     {R(0x33, 6, 0x02), COMPUTE, p_max},

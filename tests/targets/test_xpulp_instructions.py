@@ -227,6 +227,12 @@ INSTRUCTIONS = [
         lanes(lambda d, a, b: (signed(a) > signed(b)) * np.uint32(0xFFFF)),
         WORDS,
     ),
+    Instruction(
+        "pv_cmpgeu_h",
+        "0x57, 0, 0x1e",
+        lanes(lambda d, a, b: ((a & 0xFFFF) >= (b & 0xFFFF)) * np.uint32(0xFFFF)),
+        WORDS,
+    ),
     Instruction("p_mac", "0x33, 0, 0x21", lambda d, a, b: d + a * b, WORDS),
     Instruction("p_min", "0x33, 4, 0x02", lambda d, a, b: np.minimum(a.view("i4"), b.view("i4")), WORDS),
     Instruction("p_max", "0x33, 6, 0x02", lambda d, a, b: np.maximum(a.view("i4"), b.view("i4")), WORDS),
