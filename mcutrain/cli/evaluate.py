@@ -42,8 +42,8 @@ _WORDS = ("failed", "suppression", "removal", "exact")
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Forget training samples: a text file with one row number a line. Requests may be repeated and "
-    "mixed; they are forgotten one after another.",
+    help="Forget training samples: a text file with a row number, or a hash of the build's run log, in each "
+    "line. Requests may be repeated and mixed; they are forgotten one after another.",
 )
 @click.option(
     "--forget-class", "classes", multiple=True, type=click.IntRange(0), metavar="C", help="Forget a class."
@@ -177,7 +177,7 @@ def command(
         raise OptionError("--control is for one model", "name one --method or one --unlearned file")
     dataset, _ = open_data(opened, data, limit)
     arrays = _arrays(opened, dataset, load(test) if test else dataset)
-    requests = _requests(arrays, dataset, files, classes, groups)
+    requests = _requests(opened, arrays, dataset, files, classes, groups)
     chosen = _methods(methods, options) if not unlearned else []
     finished = [(path.stem, _read(path, opened.manifest)) for path in unlearned]
     expected = _read(control, opened.manifest) if control else None
@@ -230,18 +230,39 @@ def _arrays(build: Build, dataset: Dataset, tests: Dataset) -> Data:
 
 
 def _requests(
-    data: Data, dataset: Dataset, files: Sequence[Path], classes: Sequence[int], groups: Sequence[str]
+    build: Build,
+    data: Data,
+    dataset: Dataset,
+    files: Sequence[Path],
+    classes: Sequence[int],
+    groups: Sequence[str],
 ) -> list[Request]:
     from mcutrain.evaluation import requests as ask
 
     if classes and data.regression:
         raise OptionError("a regression has no classes", "give --forget or --forget-group")
-    made = [ask.by_rows(ask.read_rows(path), path.name) for path in files]
+    named = [ask.read_file(path) for path in files]
+    known = _hashes(build, data) if any(request.hashes for request in named) else []
+    made = [ask.by_rows(n.find(known), path.name) for n, path in zip(named, files, strict=True)]
     made += [ask.by_class(data.y_train, c) for c in classes]
     if groups:
         names = dataset.groups()
         made += [ask.by_group(names, g) for g in groups]
     return made
+
+
+def _hashes(build: Build, data: Data) -> list[bytes]:
+    """Hashes of the training data, as the run log of the build's device or reference has them."""
+    from mcutrain.cli.unlearn_request import no_log
+    from mcutrain.logstore import LogCopy
+    from mcutrain.runlog import COPY, REFERENCE_COPY
+    from mcutrain.runrecords import sample_hashes
+
+    copies = [path for name in (COPY, REFERENCE_COPY) if (path := build.state_folder / name).exists()]
+    if not copies:
+        raise no_log()
+    with build.reference(store=False) as learner:
+        return sample_hashes(learner, LogCopy.read(copies[0]).salt, data.x_train, data.y_train)
 
 
 def _schedule(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import numpy as np
 from mcutrain.cli.console import errors
 from mcutrain.cli.options import open_data
 from mcutrain.data import Dataset, ModelShape
-from mcutrain.errors import DataError, OptionError
+from mcutrain.errors import OptionError
 from mcutrain.evaluation import requests as ask
 from mcutrain.unlearning import Labelled, Method, Outcome, Task
 from mcutrain.work import Span, Stopwatch
@@ -24,7 +23,12 @@ if TYPE_CHECKING:
     from mcutrain.runlog import RunLog
     from mcutrain.unlearning.certificate import Certificate
 
-_HASH = re.compile(r"[0-9a-fA-F]{64}")
+
+def no_log() -> OptionError:
+    """Why hashes are of no use where nothing was logged."""
+    return OptionError(
+        "hashes name samples of a run log, and this device has none", "train with --run, or give row numbers"
+    )
 
 
 def open_log(build: Build, learner: Learner, weights: bool) -> RunLog | None:
@@ -96,8 +100,9 @@ class Asked:
             )
         dataset, shape = open_data(build, data, limit)
         samples = dataset.samples("train", shape)
-        if file is not None and (hashes := _hashes(file)):
-            return cls(build, dataset, shape, np.zeros(0, np.int64), hashes)
+        named = ask.read_file(file) if file is not None else None
+        if named is not None and named.hashes:
+            return cls(build, dataset, shape, named.rows, named.hashes)
         if label is not None:
             if shape.loss == "mse":
                 raise OptionError("a regression has no classes", "give --forget or --forget-group")
@@ -106,7 +111,8 @@ class Asked:
             request = ask.by_group(dataset.groups(), group)
         else:
             assert file is not None
-            request = ask.by_rows(ask.read_rows(file), file.name)
+            assert named is not None
+            request = ask.by_rows(named.rows, file.name)
         request.check(len(samples))
         return cls(build, dataset, shape, request.rows, (), label)
 
@@ -134,10 +140,7 @@ class Asked:
                 [r for r in kept if known[r] in trained and not log.forgotten(known[r])], np.int64
             )
         elif self.hashes:
-            raise OptionError(
-                "hashes name samples of a run log, and this device has none",
-                "train with --run, or give row numbers",
-            )
+            raise no_log()
         held_out = self._pair(validation) if validation else None
         if held_out is None and "x_test" in self.dataset.arrays:
             held_out = self.dataset.part("test", self.shape)
@@ -212,21 +215,6 @@ class Sets:
             log=log,
             samples=self.samples,
         )
-
-
-def _hashes(path: Path) -> tuple[str, ...]:
-    """The hashes of a request file that names its samples so; empty for one of row numbers."""
-    try:
-        lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
-        return ()  # the reader of row numbers says what is wrong with the file
-    found = [line for line in lines if line]
-    if not any(_HASH.fullmatch(line) for line in found):
-        return ()
-    for number, line in enumerate(lines, start=1):
-        if line and not _HASH.fullmatch(line):
-            raise DataError(f"{path}, line {number}: '{line[:40]}' is no hash", "give 64 hexadecimal digits")
-    return tuple(found)
 
 
 def _without(pair: Labelled | None, label: int | None) -> Labelled | None:

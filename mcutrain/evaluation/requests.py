@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from mcutrain.errors import DataError, OptionError
 from mcutrain.executor import Array
 
 Rows = npt.NDArray[np.int64]
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+_NO_HASH = ("is no hash", "give 64 hexadecimal digits in every line")
+_NO_ROW = ("is no row number", "give one a line, from 0")
 
 
 @dataclass(frozen=True)
@@ -47,23 +51,55 @@ def by_rows(rows: Sequence[int] | Array, title: str = "samples", kind: str = "ro
     return Request(kind, title, chosen, chosen)
 
 
-def read_rows(path: Path) -> Rows:
-    """Row numbers from a text file, one a line (``#`` begins a comment); raises DataError."""
+@dataclass(frozen=True)
+class Named:
+    """What a request's file names: row numbers of the training data, or hashes of a run log, not both."""
+
+    rows: Rows
+    #: 64 hexadecimal digits each, in lower case
+    hashes: tuple[str, ...] = ()
+
+    def find(self, known: Sequence[bytes]) -> Rows:
+        """Rows of the training data, whose samples have the hashes ``known``; raises DataError."""
+        if not self.hashes:
+            return self.rows
+        places: dict[str, list[int]] = {}
+        for row, sample in enumerate(known):
+            places.setdefault(sample.hex(), []).append(row)
+        absent = [text for text in self.hashes if text not in places]
+        if absent:
+            raise DataError(
+                f"{len(absent)} of {len(self.hashes)} hashes are of no sample of the training data"
+                f" (the first is {absent[0][:16]}…)",
+                "give the data that was trained, exactly as it was",
+            )
+        return np.array([row for text in self.hashes for row in places[text]], np.int64)
+
+
+def read_file(path: Path) -> Named:
+    """A request from a text file, a row number or a hash in each line (``#`` begins a comment).
+
+    Raises:
+        DataError: it cannot be read, or a line is neither, or of the other kind than the first.
+    """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise DataError(f"cannot read {path}: {reason}", "name a text file of row numbers") from None
-    rows = []
+        remedy = "name a text file of row numbers or hashes"
+        raise DataError(f"cannot read {path}: {reason}", remedy) from None
+    found = [line for line in lines if line]
+    if any(_HASH.fullmatch(line) for line in found):
+        _check(path, lines, lambda line: _HASH.fullmatch(line) is not None, _NO_HASH)
+        return Named(np.zeros(0, np.int64), tuple(line.lower() for line in found))
+    _check(path, lines, lambda line: line.isascii() and line.isdigit() and len(line) <= 18, _NO_ROW)
+    return Named(np.array([int(line) for line in found], np.int64))
+
+
+def _check(path: Path, lines: Sequence[str], good: Callable[[str], bool], words: tuple[str, str]) -> None:
     for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        if text:
-            if not text.isascii() or not text.isdigit() or len(text) > 18:
-                raise DataError(
-                    f"{path}, line {number}: '{text[:40]}' is no row number", "give one a line, from 0"
-                )
-            rows.append(int(text))
-    return np.array(rows, np.int64)
+        if line and not good(line):
+            raise DataError(f"{path}, line {number}: '{line[:40]}' {words[0]}", words[1])
 
 
 def by_class(labels: Array, label: int) -> Request:

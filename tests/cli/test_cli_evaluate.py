@@ -159,6 +159,38 @@ def test_an_exact_claim_is_settled_by_bits(build: Path, samples: Path, trained: 
 
 
 @pytest.mark.usefixtures("keep")
+def test_hashes_of_a_run_log_name_rows(
+    dense_model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file that `mcutrain unlearn --forget` takes is one that `mcutrain evaluate` takes."""
+    build = tmp_path / "logged"
+    compiling = ["compile", str(dense_model), "--target", "native", "--loss", "cross-entropy"]
+    assert main([*compiling, "-o", str(build)]) == 0
+    hashes = tmp_path / "hashes.txt"
+    hashes.write_text("00" * 32 + "\n")
+    assert evaluate(build, samples, tmp_path / "r", "--forget", str(hashes)) == 2
+    assert "this device has none" in " ".join(capsys.readouterr().err.split())
+    training = ["train", str(build), "--data", str(samples), "--run", "one", *TRAINING, "--limit", "40"]
+    assert main([*training, "--keep", "last"]) == 0
+    (run,) = json.loads((build / "state" / "log.json").read_text())["runs"]
+    assert evaluate(build, samples, tmp_path / "r", "--forget", str(hashes)) == 2
+    assert "1 of 1 hashes are of no sample" in " ".join(capsys.readouterr().err.split())
+    hashes.write_text("\n".join(run["hashes"][i] for i in (7, 30)) + "\n")
+    rows = tmp_path / "rows.txt"
+    rows.write_text("7\n30\n")
+    found = []
+    for request in (hashes, rows):
+        asked = ["--forget", str(request), "--method", "rollback"]
+        assert evaluate(build, samples, tmp_path / "r", *asked, "--require", "exact") == 0
+        found.append(json.loads((tmp_path / "r" / "report.json").read_text()))
+    assert [result["request"]["forget"] for result in found] == [2, 2]
+    digests = {result["judged"][0]["weights_sha256"] for result in found}
+    assert len(digests) == 1
+    # the log of the build's own device is as it was
+    assert len(json.loads((build / "state" / "log.json").read_text())["runs"]) == 1
+
+
+@pytest.mark.usefixtures("keep")
 def test_rollback_is_given_logged_runs(build: Path, samples: Path, tmp_path: Path) -> None:
     arguments = ["--forget-group", "ann", "--method", "rollback", "--require", "exact"]
     assert evaluate(build, samples, tmp_path, *arguments) == 0

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcutrain.errors import DataError, OptionError
 from mcutrain.evaluation import requests
@@ -22,6 +27,55 @@ def test_by_class_group_rows_and_chance() -> None:
     assert len(drawn.rows) == 10
     assert drawn.rows.tolist() == requests.at_random(200, 0.05, seed=1).rows.tolist()
     assert drawn.rows.tolist() != requests.at_random(200, 0.05, seed=2).rows.tolist()
+
+
+HASHES = [bytes([i]) * 32 for i in range(4)]
+
+
+def test_a_file_of_rows_or_of_hashes(tmp_path: Path) -> None:
+    path = tmp_path / "request.txt"
+    path.write_text("# a few\n3\n\n 1 # and this\n")
+    named = requests.read_file(path)
+    assert (named.rows.tolist(), named.hashes) == ([3, 1], ())
+    assert named.find([]).tolist() == [3, 1]
+    path.write_text(f"{HASHES[2].hex().upper()}\n# or\n{HASHES[0].hex()} # this\n")
+    named = requests.read_file(path)
+    # a sample that is there twice is forgotten twice
+    assert named.find([*HASHES, HASHES[0]]).tolist() == [2, 0, 4]
+    with pytest.raises(
+        DataError, match=r"1 of 2 hashes are of no sample .* \(the first is 0202020202020202…"
+    ):
+        named.find(HASHES[:2])
+    path.write_text("")
+    assert len(requests.read_file(path).rows) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (f"{HASHES[0].hex()}\n12\n", "line 2: '12' is no hash"),
+        (f"12\n{HASHES[0].hex()}\n", "line 1: '12' is no hash"),
+        (f"{HASHES[0].hex()[:-1]}\n", "line 1: '0000.* is no row number"),
+        ("1\n-2\n", "line 2: '-2' is no row number"),
+        ("1\n²\n", "line 2: '²' is no row number"),
+        ("9" * 19, "line 1: '9999.* is no row number"),
+    ],
+)
+def test_lines_that_name_nothing(tmp_path: Path, text: str, match: str) -> None:
+    path = tmp_path / "request.txt"
+    path.write_text(text, "utf-8")
+    with pytest.raises(DataError, match=match):
+        requests.read_file(path)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_is_in_a_file(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "whatever.txt"
+    path.write_bytes(data)
+    with suppress(DataError):
+        named = requests.read_file(path)
+        assert not (len(named.rows) and named.hashes)
+        assert all(row >= 0 for row in named.rows)
 
 
 def test_worst_case_takes_the_lowest_losses() -> None:
