@@ -8,6 +8,8 @@ from math import isfinite
 
 import numpy as np
 
+from mcutrain.words import counted
+
 #: Steps over which the loss is averaged when watching for divergence.
 _WINDOW = 32
 #: Skipped steps in a row, at the smallest loss scale, that mean divergence.
@@ -39,7 +41,7 @@ class Watch:
         if not isfinite(loss):
             return f"the loss is {loss}"
         if self._skips >= _SKIPS and scale <= 1.0:
-            return f"{self._skips} steps in a row overflowed at the smallest loss scale"
+            return f"{counted(self._skips, 'step')} in a row overflowed at the smallest loss scale"
         if self._first is None:
             self._first = max(loss, self._guess) if self._guess is not None else 5.0 * loss
         self._recent.append(loss)

@@ -10,6 +10,7 @@ from mcutrain.cli.console import errors, number, output, print_json, size
 from mcutrain.cli.options import json_option
 from mcutrain.manifest import UNLEARNING, Loss, Optimizer, Precision
 from mcutrain.tile_file import read_tiles
+from mcutrain.words import counted
 
 
 @click.command("compile")
@@ -131,7 +132,7 @@ def command(
     result.print(
         f"  {number(sum(layer.parameters for layer in manifest.layers))} parameters, "
         f"{number(forward)} multiply-accumulates an inference"
-        + (f", {number(step)} a training step, {trained} layers train" if loss else "")
+        + (f", {number(step)} a training step, {counted(trained, 'layer')} trained" if loss else "")
     )
     memory = size(manifest.data_size + manifest.arena_size)
     limit = f" of {size(manifest.memory.available)}" if manifest.memory.available else ""

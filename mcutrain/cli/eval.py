@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from mcutrain.cli.console import output, percent, print_json, progress
+from mcutrain.cli.console import output, percent, print_json
 from mcutrain.cli.options import (
+    at_work,
     build_argument,
-    connect,
     data_option,
     executor_options,
     json_option,
@@ -51,11 +51,8 @@ def command(
     dataset, shape = open_data(opened, data, limit)
     x, y = dataset.part(part, shape)
     start = read_weights(weights, opened.manifest) if weights else None
-    with connect(opened, port, workers, reference) as learner, progress() as bar:
-        if start is not None:
-            learner.load(start)
-        task = bar.add_task(f"scoring the {part} part", total=len(x))
-        result = learner.evaluate(x, y, on_sample=lambda done, total: bar.update(task, completed=done))
+    with at_work(opened, start, port, workers, reference, f"scoring the {part} part") as (learner, step):
+        result = learner.evaluate(x, y, on_sample=step)
     if as_json:
         print_json(asdict(result))
         return

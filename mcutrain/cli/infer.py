@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import numpy as np
 
-from mcutrain.cli.console import output, print_json, progress, table
+from mcutrain.cli.console import output, print_json, table
 from mcutrain.cli.options import (
+    at_work,
     build_argument,
     check_output,
-    connect,
     data_option,
     executor_options,
     json_option,
@@ -73,12 +73,9 @@ def command(
                 f"there is no sample {index} in the {part} part", f"it has 0 to {len(samples) - 1}"
             )
     start = read_weights(weights, opened.manifest) if weights else None
-    with connect(opened, port, workers, reference) as learner, progress() as bar:
-        if start is not None:
-            learner.load(start)
-        task = bar.add_task("inferring", total=len(chosen))
-        batch = samples if not indices else samples[np.array(chosen)]
-        outputs = learner.infer(batch, on_sample=lambda done, total: bar.update(task, completed=done))
+    batch = samples if not indices else samples[np.array(chosen)]
+    with at_work(opened, start, port, workers, reference, "inferring") as (learner, step):
+        outputs = learner.infer(batch, on_sample=step)
     if out:
         with out.open("wb") as file:
             np.save(file, outputs, allow_pickle=False)

@@ -134,7 +134,8 @@ class Logged:
         return (
             f"run '{self.name}' is number {log.runs[-1].number} of the device's log; "
             f"weights {log.runs[-1].weights[:16]}…; "
-            f"snapshots before runs {', '.join(map(str, snapshots))} ({taken})"
+            f"{'snapshots before runs' if len(snapshots) > 1 else 'snapshot before run'} "
+            f"{', '.join(map(str, snapshots))} ({taken})"
         )
 
     def explain(self) -> None:

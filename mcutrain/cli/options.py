@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mcutrain import data as datasets
+from mcutrain.cli.console import progress
 from mcutrain.errors import OptionError
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
+    from mcutrain.executor import Array
     from mcutrain.learning import Learner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -91,6 +93,23 @@ def connect(
     if port or workers:
         raise OptionError("--reference runs in NumPy on this computer", "leave out --port and --workers")
     return build.reference(store=store)
+
+
+@contextmanager
+def at_work(
+    build: Build,
+    weights: Mapping[str, Array] | None,
+    port: str | None,
+    workers: int | None,
+    reference: bool,
+    what: str,
+) -> Iterator[tuple[Learner, Callable[[int, int], None]]]:
+    """A connected Learner that holds ``weights``, and what moves the progress bar: samples done, of all."""
+    with connect(build, port, workers, reference) as learner, progress() as bar:
+        if weights is not None:
+            learner.load(weights)
+        task = bar.add_task(what, total=None)
+        yield learner, lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def open_data(

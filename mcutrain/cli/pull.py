@@ -8,6 +8,7 @@ import click
 
 from mcutrain.cli.console import errors, output
 from mcutrain.cli.options import build_argument, check_output, connect, open_build, port_option
+from mcutrain.words import counted
 
 
 @click.command("pull")
@@ -25,6 +26,6 @@ def command(build: Path, port: str | None, out: Path | None) -> None:
     with connect(opened, port) as learner, errors().status("reading weights …"):
         weights = learner.weights()
     opened.save_onnx(out, weights)
-    output().print(f"[green]✓[/] {out}  ({len(weights)} weights)")
+    output().print(f"[green]✓[/] {out}  ({counted(len(weights), 'weight')})")
     if port is None:
         errors().print("the simulator was started for this, so these are the weights of the build itself")

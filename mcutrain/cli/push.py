@@ -9,6 +9,7 @@ import click
 from mcutrain.cli.console import errors, output
 from mcutrain.cli.options import build_argument, connect, open_build, port_option
 from mcutrain.weights import read_weights
+from mcutrain.words import counted
 
 
 @click.command("push")
@@ -21,7 +22,7 @@ def command(build: Path, weights: Path, port: str | None) -> None:
     values = read_weights(weights, opened.manifest)
     with connect(opened, port) as learner, errors().status("sending weights …"):
         learner.load(values)
-    output().print(f"[green]✓[/] {len(values)} weights sent")
+    output().print(f"[green]✓[/] {counted(len(values), 'weight')} sent")
     if port is None:
         errors().print(
             "the simulator ended with this command; `--weights` of train, eval and infer lasts longer"

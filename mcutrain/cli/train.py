@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 from mcutrain.weights import read_weights
+from mcutrain.words import counted
 
 
 @click.command("train")
@@ -224,7 +225,8 @@ class _Run:
             if checked is not None:
                 line += f"  test {_describe(checked)}"
             if event.skipped:
-                line += f"  ({event.skipped} steps skipped by loss scaling, scale {event.loss_scale:g})"
+                skipped = counted(event.skipped, "step")
+                line += f"  ({skipped} skipped by loss scaling, scale {event.loss_scale:g})"
             output().print(line)
 
     def print_summary(self, out: Path) -> None:
@@ -277,7 +279,7 @@ def _describe(evaluation: Evaluation) -> str:
         parts.append(f"accuracy {percent(evaluation.accuracy)}")
     if evaluation.loss is not None:
         parts.append(f"loss {evaluation.loss:.4f}")
-    return ", ".join(parts) + f" ({evaluation.samples} samples)"
+    return ", ".join(parts) + f" ({counted(evaluation.samples, 'sample')})"
 
 
 def _values(evaluation: Evaluation | None) -> dict[str, Any] | None:

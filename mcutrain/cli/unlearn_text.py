@@ -15,6 +15,7 @@ from mcutrain.cli.unlearn_request import Done
 from mcutrain.events import Evaluation
 from mcutrain.unlearning import HONESTY, Cost, Labelled, Method, Progress, Task
 from mcutrain.unlearning.speed import measure_speed
+from mcutrain.words import counted
 from mcutrain.work import Span, work_of
 
 # ---- the list
@@ -129,11 +130,12 @@ def print_cost(method: Method, task: Task, told: Told, build: Any) -> None:
     most = "at most " if told.cost.bound else ""
     console.print(
         f"[bold]{method.name}{variant}[/] on {build.directory} ({build.manifest.options.target}), "
-        f"forgetting {number(len(task.samples) or len(task.forget[0]))} samples"
+        f"forgetting {counted(len(task.samples) or len(task.forget[0]), 'sample')}"
     )
     console.print(
-        f"cost: {most}{number(streamed.gradient)} samples forward and backward, {number(streamed.inference)} "
-        f"forward only, {number(told.cost.steps)} optimizer steps; {most}about {duration(told.seconds)}"
+        f"cost: {most}{counted(streamed.gradient, 'sample')} forward and backward, "
+        f"{number(streamed.inference)} forward only, {counted(told.cost.steps, 'optimizer step')}; "
+        f"{most}about {duration(told.seconds)}"
     )
     if told.ticks is not None:
         console.print(f"of which the device itself works {most}{device_time(told.ticks, told.rate)}")
@@ -180,7 +182,8 @@ class Bars:
 
 def nothing_to_do(samples: int, as_json: bool) -> int:
     """All that was asked for had been forgotten: a request may be repeated."""
-    stop = f"all {samples} samples were forgotten already, nothing is done"
+    what = f"all {samples} samples were" if samples > 1 else "the sample was"
+    stop = f"{what} forgotten already, nothing is done"
     if as_json:
         print_json({"changed": False, "missed": False, "out": None, "stop": stop})
     else:
@@ -216,7 +219,7 @@ class Result:
             console.print("chosen: " + ", ".join(f"{k} {_value(v)}" for k, v in chosen.items()))
         streamed = outcome.streamed
         console.print(
-            f"streamed: {number(streamed.gradient)} samples forward and backward, "
+            f"streamed: {counted(streamed.gradient, 'sample')} forward and backward, "
             f"{number(streamed.inference)} forward only, {number(outcome.steps)} optimizer steps"
         )
         console.print(self.told.against(self.done.taken))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mcutrain.cli.console import number, output, print_json, progress
+from mcutrain.cli.console import output, print_json, progress
 from mcutrain.cli.options import (
     build_argument,
     connect,
@@ -21,6 +21,7 @@ from mcutrain.cli.options import (
 from mcutrain.data import Part
 from mcutrain.targets import find_target
 from mcutrain.verification import Progress, make_batches, verify
+from mcutrain.words import counted
 
 
 @click.command("verify")
@@ -104,7 +105,8 @@ def command(
         )
         return 0 if report.equal else 1
     compared = (
-        f"{number(report.tensors)} tensors, {number(report.elements)} elements of {report.calls} kernel calls"
+        f"{counted(report.tensors, 'tensor')}, {counted(report.elements, 'element')} of "
+        f"{counted(report.calls, 'kernel call')}"
     )
     rule = find_target(manifest.options.target).dot
     if report.equal:
@@ -117,7 +119,7 @@ def command(
         if report.unlearning:
             output().print(f"  unlearning: {', '.join(report.unlearning)}")
         if report.skipped:
-            output().print(f"  {report.skipped} steps were skipped by loss scaling, on both sides")
+            output().print(f"  {counted(report.skipped, 'step')} skipped by loss scaling, on both sides")
         return 0
     output().print(f"[red]✗[/] not equal after {compared}", markup=True)
     output().print(f"  {report.difference}", markup=False)

@@ -43,9 +43,7 @@ def bars(
                 f'width="{max(bar - 1, 0.5):.1f}" height="{max(frame.base - top, 0.8):.1f}" rx="1">'
                 f"<title>{escape(name)}, {escape(label)}: {100 * value:.1f} %</title></rect>"
             )
-        frame.x_tick(start + 0.4 * slot, label)
-    frame.x_title(x_label)
-    return frame.svg()
+    return frame.svg([(_LEFT + (i + 0.5) * slot, label) for i, label in enumerate(labels)], x_label)
 
 
 def lines(
@@ -65,8 +63,6 @@ def lines(
     ticks = [low + span * i / 4 for i in range(5)]
     frame.y_axis([t - low for t in ticks], span, percent=percent, names=ticks)
     gap = frame.inner_width / max(len(labels), 1)
-    for i, label in enumerate(labels):
-        frame.x_tick(_LEFT + (i + 0.5) * gap, label)
     for k, (name, values) in enumerate(series.items()):
         points = [
             (_LEFT + (i + 0.5) * gap, frame.y(min(max(v, low), 1.0) - low, span), v)
@@ -83,8 +79,7 @@ def lines(
                 f'<circle class="s{k % COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3">'
                 f"<title>{escape(name)}: {shown}</title></circle>"
             )
-    frame.x_title(x_label)
-    return frame.svg()
+    return frame.svg([(_LEFT + (i + 0.5) * gap, label) for i, label in enumerate(labels)], x_label)
 
 
 def histogram(
@@ -108,10 +103,8 @@ def histogram(
             points += [f"{_LEFT + i * bin_width:.1f},{y:.1f}", f"{_LEFT + (i + 1) * bin_width:.1f},{y:.1f}"]
         points.append(f"{_LEFT + frame.inner_width:.1f},{frame.base:.1f}")
         frame.add(f'<polygon class="a{k % COLOURS}" points="{" ".join(points)}"/>')
-    for i, edge in enumerate(edges):
-        frame.x_tick(_LEFT + frame.inner_width * i / max(len(edges) - 1, 1), edge)
-    frame.x_title(x_label)
-    return frame.svg()
+    gap = frame.inner_width / max(len(edges) - 1, 1)
+    return frame.svg([(_LEFT + i * gap, edge) for i, edge in enumerate(edges)], x_label)
 
 
 def limits(
@@ -182,19 +175,13 @@ class _Frame:
             )
             self.add(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
 
-    def x_tick(self, x: float, label: str) -> None:
-        self.add(
-            f'<text class="tick" x="{x:.1f}" y="{self.base + 15:.1f}" text-anchor="middle">'
-            f"{escape(label)}</text>"
-        )
-
-    def x_title(self, label: str) -> None:
-        if label:
-            x = _LEFT + self.inner_width / 2
-            self.add(
-                f'<text class="axis" x="{x:.1f}" y="{self.base + 32:.1f}" text-anchor="middle">'
-                f"{escape(label)}</text>"
-            )
-
-    def svg(self) -> str:
+    def svg(self, ticks: Sequence[tuple[float, str]], x_label: str) -> str:
+        """The whole, with labels under places of the horizontal axis, and its title."""
+        for x, label in ticks:
+            self._text("tick", x, self.base + 15, label)
+        if x_label:
+            self._text("axis", _LEFT + self.inner_width / 2, self.base + 32, x_label)
         return "".join([*self._parts, "</svg>"])
+
+    def _text(self, kind: str, x: float, y: float, words: str) -> None:
+        self.add(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(words)}</text>')

@@ -15,6 +15,7 @@ from mcutrain.logstore import LogCopy, Pool
 from mcutrain.requestlog import reset_optimizer
 from mcutrain.runrecords import RunRecord, weight_names
 from mcutrain.unlearning.certificate import Certificate
+from mcutrain.words import counted
 
 Status = Literal["equal", "differs", "not done"]
 
@@ -115,7 +116,12 @@ def _train_again(
     found = weights_hash(learner)
     wanted = certificate.record.after.hex()
     if found == wanted:
-        return Recheck(line, "equal", f"{samples} samples trained again give weights {found[:16]}…", samples)
+        return Recheck(
+            line,
+            "equal",
+            f"{counted(samples, 'sample')} trained again: weights {found[:16]}…",
+            samples,
+        )
     return Recheck(line, "differs", f"the weights are {found[:16]}…, certified are {wanted[:16]}…", samples)
 
 

@@ -40,6 +40,7 @@ from mcutrain.unlearning.base import (
 )
 from mcutrain.unlearning.expected import expected
 from mcutrain.unlearning.speed import measure_speed
+from mcutrain.words import counted
 from mcutrain.work import Stopwatch
 
 
@@ -205,7 +206,7 @@ class Rollback(Method):
             self.variant(task.variant).name,
             self.honesty,
             True,
-            f"repeated {len(plan.reruns)} runs from the state before run {plan.start}",
+            f"repeated {counted(len(plan.reruns), 'run')} from the state before run {plan.start}",
             {
                 "start": plan.start,
                 "runs": len(plan.reruns),
