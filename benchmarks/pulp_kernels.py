@@ -208,6 +208,9 @@ CASES: dict[str, Case] = {
     "conv 3x3 64-64 8x8 weights": Case(
         "Conv2dWeightGradient", ((1, 8, 8, 64), (1, 8, 8, 64), (64, 3, 3, 64)), conv(), **GRADIENT
     ),
+    "transposition 3x3 64-64": Case("Transpose", ((64, 3, 3, 64),), {"perm": (3, 1, 2, 0)}),
+    "transposition 3x3 16-16": Case("Transpose", ((16, 3, 3, 16),), {"perm": (3, 1, 2, 0)}),
+    "rounding 22604": Case("Cast", ((22604,),), {"dtype": "f16"}, wide=(0,)),
     "dense 128x128": Case("Dense", ((1, 128), (128, 128))),
     "dense 128x128 masters": Case("RoundedDense", ((1, 128), (128, 128)), wide=(1,)),
     "dense 128x128 weights, update": update(128, 128, dx=False),

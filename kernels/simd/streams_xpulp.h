@@ -65,14 +65,65 @@ MCT_X_BINARY(mct_x_multiply, 0x43)
 #undef MCT_X_BINARY
 /* clang-format on */
 
-/* y = x, each rounded once, in pairs: vfcpka.h.s; y may be where x is. */
+/* y = x, each rounded once, in pairs: vfcpka.h.s; y may be where x is. Two pairs a turn, of which the second
+ * is stored in the next. */
 MCT_INLINE void mct_x_narrow(mct_elem *y, const float *x, uint32_t words) {
-#pragma clang loop unroll_count(4)
-    for (uint32_t i = 0; i < words; i++) {
-        uint32_t packed;
-        MCT_XPULP_OP(0x33, 2, 0x58, packed, x[2 * i], x[2 * i + 1]);
-        mct_xpulp_store(y + 2 * i, packed);
+    uint32_t a, b, c, d, turns = (words - 1) / 2;
+    if (words == 0)
+        return;
+    if (words % 2 == 0) {
+        MCT_XPULP_OP(0x33, 2, 0x58, a, x[0], x[1]);
+        mct_xpulp_store(y, a);
+        x += 2, y += 2;
     }
+    __asm__ volatile(".option push\n\t"
+                     ".option norvc\n\t"
+                     ".insn i 0x0b, 2, %[c], 4(%[x])\n\t" /* p.lw */
+                     ".insn i 0x0b, 2, %[d], 4(%[x])\n\t"
+                     "beqz %[turns], 1f\n\t"
+                     ".insn i 0x7b, 4, x0, %[turns], 16\n\t" /* lp.setup: the next eight, turns times */
+                     ".insn i 0x0b, 2, %[a], 4(%[x])\n\t"
+                     ".insn r 0x33, 2, 0x58, %[d], %[c], %[d]\n\t"
+                     ".insn i 0x0b, 2, %[b], 4(%[x])\n\t"
+                     ".insn s 0x2b, 2, %[d], 4(%[y])\n\t" /* p.sw */
+                     ".insn i 0x0b, 2, %[c], 4(%[x])\n\t"
+                     ".insn r 0x33, 2, 0x58, %[b], %[a], %[b]\n\t"
+                     ".insn i 0x0b, 2, %[d], 4(%[x])\n\t"
+                     ".insn s 0x2b, 2, %[b], 4(%[y])\n\t"
+                     "1:\n\t"
+                     ".insn r 0x33, 2, 0x58, %[d], %[c], %[d]\n\t"
+                     "sw %[d], 0(%[y])\n\t"
+                     ".option pop"
+                     : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [x] "+r"(x), [y] "+r"(y)
+                     : [turns] "r"(turns)
+                     : "memory");
+}
+
+/* y[2][middle][2 * twos] from two columns of x[2 * twos][middle][tall], the first of which is where x points.
+ */
+MCT_INLINE void mct_x_turn(mct_elem *y, const mct_elem *x, uint32_t tall, uint32_t middle, uint32_t twos) {
+    mct_elem *second = y + 2 * middle * twos;
+    const int32_t step = (int32_t)(middle * tall * sizeof(mct_elem));
+    const int32_t back = (int32_t)(tall * sizeof(mct_elem)) - 2 * (int32_t)twos * step;
+    uint32_t a, b, t;
+    __asm__ volatile(
+        ".option push\n\t"
+        ".option norvc\n\t"
+        ".insn i 0x7b, 4, x1, %[middle], 16\n\t" /* lp.setup: the next eight, middle times */
+        ".insn i 0x7b, 4, x0, %[twos], 12\n\t"   /* the next six, twos times */
+        ".insn r 0x0b, 7, 0x10, %[a], %[x], %[step]\n\t"
+        ".insn r 0x0b, 7, 0x10, %[b], %[x], %[step]\n\t"
+        ".insn r 0x57, 0, 0x68, %[t], %[b], %[a]\n\t" /* pv.pack.h */
+        ".insn s 0x2b, 2, %[t], 4(%[y])\n\t"
+        ".insn r 0x57, 0, 0x64, %[a], %[b], %[select]\n\t" /* pv.shuffle2.h */
+        ".insn s 0x2b, 2, %[a], 4(%[second])\n\t"
+        /* p.lw for the sake of the step: loops end on instructions that an emulation sees */
+        ".insn r 0x0b, 7, 0x10, %[t], %[x], %[back]\n\t"
+        ".option pop"
+        : [a] "=&r"(a), [b] "=&r"(b), [t] "=&r"(t), [x] "+r"(x), [y] "+r"(y), [second] "+r"(second)
+        :
+        [middle] "r"(middle), [twos] "r"(twos), [step] "r"(step), [back] "r"(back), [select] "r"(0x00030001u)
+        : "memory");
 }
 
 /* sum[i] continues with the dot product of column i of dy[rows][columns] with ones, for two columns. */

@@ -9,6 +9,9 @@
 
 #include "../elements.h"
 #include "../simd/runs.h"
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+#include "../simd/streams_xpulp.h"
+#endif
 #include "../strided_copy.h"
 #include "l1.h"
 
@@ -93,6 +96,25 @@ MCT_INLINE bool mct_transpose_plan(struct mct_transpose *k, uint32_t room, uint3
 MCT_TRANSPOSE_TILE(mct_transpose_tile, mct_elem, mct_turn_2x2, )
 MCT_TRANSPOSE_TILE(mct_transpose_narrow, float, mct_narrow_2x2, mct_narrow)
 
+/* mct_transpose_tile in PULP's instructions for two columns of x at a time, where there are pairs. */
+MCT_INLINE void mct_transpose_pairs(mct_elem *y, const mct_elem *x, uint32_t tall, uint32_t middle,
+                                    uint32_t wide) {
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+    if (wide % 2 == 0) {
+        for (uint32_t r = 0; r + 2 <= tall; r += 2)
+            mct_x_turn(y + r * middle * wide, x + r, tall, middle, wide / 2);
+        if (tall % 2) {
+            mct_elem *to = y + (tall - 1) * middle * wide;
+            for (uint32_t m = 0; m < middle; m++)
+                for (uint32_t c = 0; c < wide; c++)
+                    *to++ = x[(c * middle + m + 1) * tall - 1];
+        }
+        return;
+    }
+#endif
+    mct_transpose_tile(y, x, tall, middle, wide);
+}
+
 /* False, at once: another copy, or too large. */
 MCT_INLINE bool mct_transpose(const struct mct_strided_copy *d, uint32_t worker, uint32_t workers) {
     struct mct_transpose k;
@@ -122,7 +144,7 @@ MCT_INLINE bool mct_transpose(const struct mct_strided_copy *d, uint32_t worker,
         if (d->conversion == MCT_NARROW)
             mct_transpose_narrow(y, (const float *)(void *)x, tall, k.middle, wide);
         else
-            mct_transpose_tile(y, (const mct_elem *)(void *)x, tall, k.middle, wide);
+            mct_transpose_pairs(y, (const mct_elem *)(void *)x, tall, k.middle, wide);
         sent = (mct_elem *)d->y + group * y_group + row * k.middle * k.columns + column;
         sent_tall = tall;
         sent_wide = wide;

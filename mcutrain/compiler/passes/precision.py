@@ -111,7 +111,8 @@ def mixed(graph: Graph, halved: Collection[str], *, keep_copies: bool = False) -
             masters.add(node.outputs[0])
             out.nodes.append(node)
             continue
-        if node.op == "Transpose" and node.inputs[0] in masters:
+        copied = keep_copies and graph.tensors[node.inputs[0]].kind == "parameter" if node.inputs else False
+        if node.op == "Transpose" and node.inputs[0] in masters and not copied:
             out.nodes.append(node.with_attrs(dtype="f16"))
             continue
         inputs = [
