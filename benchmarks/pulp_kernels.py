@@ -195,11 +195,9 @@ CASES: dict[str, Case] = {
     "pointwise 64-64 125 weights": Case(
         "Conv2dWeightGradient", ((1, 25, 5, 64), (1, 25, 5, 64), (64, 1, 1, 64)), conv(pads=0), **GRADIENT
     ),
-    "pointwise 64-64 125 input": Case(
-        "Conv2dInputGradient", ((1, 25, 5, 64), (64, 1, 1, 64)), conv(pads=0, input_hw=(25, 5))
+    "pointwise 64-64 125 input, transposition included": Case(
+        "DenseInputGradient", ((1, 25, 5, 64), (64, 1, 1, 64))
     ),
-    # from the weights as the forward pass has them
-    "pointwise 64-64 125 input, transposition": Case("DenseInputGradient", ((1, 25, 5, 64), (64, 1, 1, 64))),
     "first 10x4 1-64 49x10": Case("Conv2d", ((1, 49, 10, 1), (64, 10, 4, 1), (64,)), FIRST, wide=(2,)),
     "first 10x4 1-64 49x10 weights": Case(
         "Conv2dWeightGradient", ((1, 49, 10, 1), (1, 25, 5, 64), (64, 10, 4, 1)), FIRST, **GRADIENT

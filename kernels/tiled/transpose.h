@@ -57,15 +57,21 @@ MCT_INLINE bool mct_transpose_plan(struct mct_transpose *k, uint32_t room, uint3
     const uint32_t widest = room / (k->tall * vector) / 2 * 2;
     if (widest < 2 || k->middle * k->tall * widest * k->size > UINT16_MAX)
         return false;
+    const uint32_t pieces = k->groups * mct_ceil_div(k->rows, k->tall);
     uint32_t least = UINT32_MAX, across = mct_ceil_div(k->columns, widest);
-    for (uint32_t more = 0; more < 8; more++) {
-        const uint32_t wide = (mct_ceil_div(k->columns, across + more) + 1) / 2 * 2;
-        const uint32_t tiles = k->groups * mct_ceil_div(k->rows, k->tall) * mct_ceil_div(k->columns, wide);
-        const uint32_t time = mct_ceil_div(tiles, workers) * (wide + 2);
+    if (pieces * across < workers) /* one for each, if there are so many columns */
+        across = mct_min(mct_ceil_div(workers, pieces), (k->columns + 1) / 2);
+    for (uint32_t last = across + 7; across <= last; across++) {
+        const uint32_t wide = (mct_ceil_div(k->columns, across) + 1) / 2 * 2;
+        const uint32_t tiles = pieces * mct_ceil_div(k->columns, wide);
+        const uint32_t rounds = workers == 8 ? (tiles + 7) / 8 : mct_ceil_div(tiles, workers);
+        const uint32_t time = rounds * (wide + 2);
         if (time < least) {
             least = time;
             k->wide = wide;
         }
+        if (rounds * workers == tiles)
+            break; /* no worker waits for others */
     }
     return true;
 }
@@ -130,9 +136,9 @@ MCT_INLINE bool mct_transpose(const struct mct_strided_copy *d, uint32_t worker,
     mct_split(k.groups * down * across, worker, workers, &item, &last);
     mct_elem *sent = 0;
     uint32_t sent_tall = 0, sent_wide = 0;
+    uint32_t column = item % across * k.wide, row = item / across, group = row / down;
+    row = row % down * k.tall;
     for (bool first = true; item < last; item++, first = false) {
-        const uint32_t column = item % across * k.wide, row = item / across % down * k.tall;
-        const uint32_t group = item / across / down;
         const uint32_t wide = mct_min(k.wide, k.columns - column), tall = mct_min(k.tall, k.rows - row);
         dma = mct_dma_begin();
         mct_dma_in_rows(
@@ -148,6 +154,15 @@ MCT_INLINE bool mct_transpose(const struct mct_strided_copy *d, uint32_t worker,
         sent = (mct_elem *)d->y + group * y_group + row * k.middle * k.columns + column;
         sent_tall = tall;
         sent_wide = wide;
+        column += k.wide;
+        if (column >= k.columns) {
+            column = 0;
+            row += k.tall;
+        }
+        if (row >= k.rows) {
+            row = 0;
+            group++;
+        }
     }
     if (sent) {
         dma = mct_dma_begin();

@@ -111,8 +111,11 @@ def mixed(graph: Graph, halved: Collection[str], *, keep_copies: bool = False) -
             masters.add(node.outputs[0])
             out.nodes.append(node)
             continue
-        copied = keep_copies and graph.tensors[node.inputs[0]].kind == "parameter" if node.inputs else False
-        if node.op == "Transpose" and node.inputs[0] in masters and not copied:
+        if node.op == "Transpose" and node.inputs[0] in masters:
+            if keep_copies and graph.tensors[node.inputs[0]].kind == "parameter":
+                copy = _rounded(out, node, node.inputs[0], masters, keep_copies)
+                out.nodes.append(replace(node, inputs=(copy,)))
+                continue
             out.nodes.append(node.with_attrs(dtype="f16"))
             continue
         inputs = [

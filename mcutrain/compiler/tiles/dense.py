@@ -174,7 +174,7 @@ def _few_rows_of_gradient(s: Shape, workers: int) -> Tiling:
         order="fours of columns; workers share them",
         compute=round(compute * n),
         dma=round(dma * n),
-        cycles=round((compute + dma) * n + CALL),
+        cycles=round((compute + dma) * n + _FEW_ROWS + CALL),
     )
 
 
