@@ -69,7 +69,7 @@ def test_rollback_by_row_and_by_hash(
 
     again = run_json(capsys, *request)
     assert not again["changed"]
-    assert "were forgotten already" in again["stop"]
+    assert "was forgotten already" in again["stop"]
     assert main(request) == 0
     assert "nothing is done" in capsys.readouterr().out
 
