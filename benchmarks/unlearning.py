@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from unlearning_subjects import SCENARIOS, SUBJECTS, Subject, dscnn
-from unlearning_tables import Lines, class_tables, method_table
+from unlearning_tables import Lines, class_tables, method_table, verdict_table
 
 from mcutrain.errors import McutrainError
 from mcutrain.evaluation import requests as ask
@@ -231,9 +231,10 @@ def main() -> None:
     else:
         if not args.show:
             compare(args.models, args.requests, lines, args.golds, args.shadows, args.refused)
-        for name in args.models:
-            for scenario in args.requests:
-                method_table(f"{name}|{scenario}", lines)
+        prefixes = [f"{name}|{scenario}" for name in args.models for scenario in args.requests]
+        verdict_table(prefixes, lines)
+        for prefix in prefixes:
+            method_table(prefix, lines)
 
 
 if __name__ == "__main__":

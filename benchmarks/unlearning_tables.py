@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from common import table
@@ -135,6 +136,51 @@ COLUMNS = {
 }
 
 
+#: Verdicts, best first.
+_VERDICTS = ("exact", "removal", "suppression", "failed")
+
+
+def verdict_table(prefixes: Sequence[str], lines: Lines) -> None:
+    """How many runs got which verdict on each request, and how far LiRA tells models apart there."""
+    rows = []
+    for prefix in prefixes:
+        base = lines.found.get(f"{prefix}|models")
+        if base is None:
+            continue
+        words = [value["verdict"]["word"] for _, value in _measured(prefix, lines) if "verdict" in value]
+        gold = base["reference"].get("lira", (None, None))
+        lira = [base["original"].get("lira"), *gold, base.get("lira_power")]
+        rows.append(
+            [
+                f"{base['subject']}: {base['request']}",
+                *(words.count(word) for word in _VERDICTS),
+                *("–" if value is None else f"{value:.2f}" for value in lira),
+                base.get("shadows") or "–",
+            ]
+        )
+    print()
+    header = [
+        "request",
+        *_VERDICTS,
+        "LiRA, original",
+        "retrained",
+        "± floor",
+        "on shadow models",
+        "shadow models",
+    ]
+    table(header, rows)
+
+
+def _measured(prefix: str, lines: Lines) -> list[tuple[str, dict[str, Any]]]:
+    """Names and values of what was measured on a request, exact methods first."""
+    found = [
+        (key.rpartition("|")[2], value)
+        for key, value in lines.found.items()
+        if key.startswith(f"{prefix}|") and not key.endswith("|models")
+    ]
+    return sorted(found, key=lambda pair: not pair[0].startswith("rollback"))
+
+
 def method_table(prefix: str, lines: Lines) -> None:
     base = lines.found.get(f"{prefix}|models")
     if base is None:
@@ -155,10 +201,7 @@ def method_table(prefix: str, lines: Lines) -> None:
     rows.append(["retrained", *cells(means), "1 ×", ""])
     rows.append(["± floor", *cells(floors), "", ""])
     refused = []
-    for key, value in lines.found.items():
-        if not key.startswith(f"{prefix}|") or key.endswith("|models"):
-            continue
-        name = key.rpartition("|")[2]
+    for name, value in _measured(prefix, lines):
         if "refused" in value:
             refused.append(f"{name}: {value['refused']}")
             continue
@@ -167,9 +210,6 @@ def method_table(prefix: str, lines: Lines) -> None:
         judged = verdict["word"] + (f": {verdict['gate']}" if verdict["gate"] else "")
         rows.append([name, *cells(value["figures"]), "–" if cheaper is None else f"{cheaper:.1f} ×", judged])
     told = f"{base['forget']} of {base['train']} samples"
-    if base.get("shadows"):
-        power = base["lira_power"]
-        told += f", {base['shadows']} shadow models" + (f", LiRA's power {power:.2f}" if power else "")
     print(f"\n**{base['subject']}: {base['request']}** ({told})\n")
     table(["", *(COLUMNS[c] for c in columns), "cheaper", "verdict"], rows)
     for line in refused:
