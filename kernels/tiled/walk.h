@@ -271,15 +271,23 @@ static void mct_walk_load(const struct mct_walk *k, const struct mct_step *s, bo
     uint32_t wide = mct_min(k->wide - skip, k->width - ahead) * k->channels;
     const mct_elem *x = k->x + s->sample * k->x_sample + ahead * k->x_pixel;
     mct_elem *to = k->xs[s->x] + skip * k->channels;
-    int32_t row = (int32_t)(super * k->row_step) + k->top;
-    for (uint32_t r = 0; r < rows; r++, row++, to += pitch)
-        if (row >= 0 && row < (int32_t)k->height && k->x_pixel != k->channels)
-            mct_dma_in_rows(to, x + (uint32_t)row * k->x_line, wide / k->channels,
-                            k->channels * sizeof(mct_elem), k->x_pixel * sizeof(mct_elem));
-        else if (row >= 0 && row < (int32_t)k->height)
-            mct_dma_in(to, x + (uint32_t)row * k->x_line, wide * sizeof(mct_elem));
+    const int32_t row = (int32_t)(super * k->row_step) + k->top;
+    /* rows of the tile above x, and up to the end of x */
+    const uint32_t above = row < 0 ? mct_min((uint32_t)-row, rows) : 0;
+    const uint32_t end = row < (int32_t)k->height ? mct_min((uint32_t)((int32_t)k->height - row), rows) : 0;
+    mct_elem *at = to + above * pitch;
+    x += (uint32_t)(row + (int32_t)above) * k->x_line;
+    for (uint32_t r = above; r < end; r++, at += pitch, x += k->x_line)
+        if (k->x_pixel != k->channels)
+            mct_dma_in_rows(at, x, wide / k->channels, k->channels * sizeof(mct_elem),
+                            k->x_pixel * sizeof(mct_elem));
         else
-            memset(to, 0, wide * sizeof(mct_elem));
+            mct_dma_in(at, x, wide * sizeof(mct_elem));
+    /* while these come */
+    for (uint32_t r = 0; r < above; r++, to += pitch)
+        memset(to, 0, wide * sizeof(mct_elem));
+    for (uint32_t r = end; r < rows; r++, at += pitch)
+        memset(at, 0, wide * sizeof(mct_elem));
 }
 
 static void mct_walk_store(const struct mct_walk *k, const struct mct_step *s) {
@@ -413,18 +421,18 @@ static __attribute__((noinline)) void mct_walk_share(const struct mct_walk *k, c
     }
     mct_split(quads * groups, worker, workers, &item, &last);
     uint32_t part = item / quads, block = item % quads % blocks, row = item % quads / blocks;
-    struct mct_run_blocks run = {
-        .a_step = (int32_t)((k->copied ? k->pitch : k->x_stride) * sizeof(mct_elem)),
-        .b_step = (int32_t)(k->pitch * sizeof(mct_elem)),
-        .y_step = (int32_t)(k->y_stride * sizeof(mct_elem)),
-        .quads = 1,
-        .pairs = phase->pairs,
-        .skips = phase->skips,
-        .runs = phase->runs,
-        .relu =
-            k->finish.activation == MCT_RELU || (k->clip && mct_is_zero(k->finish.lo)) ? 0 : MCT_RUN_NO_RELU,
-        .b_next = (int32_t)(4 * k->pitch * sizeof(mct_elem)),
-    };
+    struct mct_run_blocks run; /* what is left out is the callee's, or comes below */
+    run.a_step = (int32_t)((k->copied ? k->pitch : k->x_stride) * sizeof(mct_elem));
+    run.b_step = (int32_t)(k->pitch * sizeof(mct_elem));
+    run.y_step = (int32_t)(k->y_stride * sizeof(mct_elem));
+    run.quads = 1;
+    run.a_quad = run.y_quad = 0;
+    run.pairs = phase->pairs;
+    run.skips = phase->skips;
+    run.runs = phase->runs;
+    run.relu =
+        k->finish.activation == MCT_RELU || (k->clip && mct_is_zero(k->finish.lo)) ? 0 : MCT_RUN_NO_RELU;
+    run.b_next = (int32_t)(4 * k->pitch * sizeof(mct_elem));
     run.a_back = mct_run_back(run.a_step);
     run.b_back = mct_run_back(run.b_step);
     const uint32_t x_row = k->row_step * k->wide * k->channels;

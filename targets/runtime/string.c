@@ -53,6 +53,12 @@ void *memset(void *to, int value, size_t count) {
     uint32_t word = (uint8_t)value * 0x01010101u;
     for (; count && (uintptr_t)out & 3; count--)
         *out++ = (uint8_t)value;
+    for (; count >= 32; count -= 32, out += 32) {
+        uint32_t *words = __builtin_assume_aligned(out, 4);
+        words[0] = words[1] = words[2] = words[3] = word;
+        words[4] = words[5] = words[6] = words[7] = word;
+        OPAQUE(out);
+    }
     for (; count >= 4; count -= 4, out += 4) {
         *(uint32_t *)__builtin_assume_aligned(out, 4) = word;
         OPAQUE(out);
