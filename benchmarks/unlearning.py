@@ -21,7 +21,8 @@ from unlearning_tables import Lines, class_tables, method_table, verdict_table
 
 from mcutrain.errors import McutrainError
 from mcutrain.evaluation import requests as ask
-from mcutrain.evaluation.judge import Judge, Judged
+from mcutrain.evaluation.judge import Judge
+from mcutrain.evaluation.judged import Judged
 from mcutrain.evaluation.measure import Data
 from mcutrain.evaluation.retrain import Step, cache_folder
 from mcutrain.unlearning import Method, methods, parse_method

@@ -19,7 +19,8 @@ from mcutrain.weights import read_weights
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
-    from mcutrain.evaluation.judge import Judge, Judged
+    from mcutrain.evaluation.judge import Judge
+    from mcutrain.evaluation.judged import Judged
     from mcutrain.evaluation.measure import Data
     from mcutrain.evaluation.requests import Request
     from mcutrain.evaluation.retrain import Step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from mcutrain.build import Build
 from mcutrain.errors import OptionError
 from mcutrain.evaluation.attacks import Bench
 from mcutrain.evaluation.compare import figures, summary
-from mcutrain.evaluation.gates import Gate, Verdict, gates, verdict
+from mcutrain.evaluation.gates import Verdict, gates, verdict
 from mcutrain.evaluation.history import Past
+from mcutrain.evaluation.judged import Cost, Judged
 from mcutrain.evaluation.lira import Lira
 from mcutrain.evaluation.measure import Data, Measured, Sets, measure
 from mcutrain.evaluation.observe import read_parameters, weights_hash
@@ -29,49 +30,6 @@ from mcutrain.work import Stopwatch
 
 if TYPE_CHECKING:
     from mcutrain.unlearning import Method
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What forgetting took, beside what retraining takes."""
-
-    #: host seconds on the native target, and those until all gates passed (None when one never did)
-    seconds: float | None = None
-    seconds_to_pass: float | None = None
-    #: samples streamed forward only, and forward and backward
-    inference: int | None = None
-    gradient: int | None = None
-    steps: int | None = None
-    #: bytes of device memory beside that of training
-    memory: int | None = None
-    #: device cycles and bytes written to flash, where the executor counts them
-    cycles: int | None = None
-    flash_bytes: int | None = None
-    #: samples that retraining streams forward and backward
-    retraining: int = 0
-
-    @property
-    def cheaper(self) -> float | None:
-        """How many times fewer samples than retraining; a backward pass counts as two forward ones."""
-        if self.gradient is None or self.inference is None:
-            return None
-        weighted = 3 * self.gradient + self.inference
-        return 3 * self.retraining / weighted if weighted else float("inf")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One model with its figures, gates and verdict."""
-
-    name: str
-    claim: str
-    verdict: Verdict
-    gates: tuple[Gate, ...]
-    figures: Mapping[str, float]
-    cost: Cost
-    measured: Measured = field(repr=False)
-    #: what the method said: parameters, reason to stop, carriers
-    outcomes: tuple[Mapping[str, Any], ...] = ()
 
 
 class Judge:

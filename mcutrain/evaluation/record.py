@@ -15,7 +15,8 @@ from mcutrain.evaluation.measure import Measured
 from mcutrain.executor import Array
 
 if TYPE_CHECKING:
-    from mcutrain.evaluation.judge import Judge, Judged
+    from mcutrain.evaluation.judge import Judge
+    from mcutrain.evaluation.judged import Judged
 
 #: Bins of the loss histograms.
 _BINS = 24
