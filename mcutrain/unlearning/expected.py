@@ -52,17 +52,17 @@ def _certificate(log: RunLog) -> Span:
 def _rerun(log: RunLog, rerun: Rerun) -> Span:
     """A run trained again: its ticks for each sample and step, and its seconds in their proportion.
 
-    Runs of the same batch do the same work for a sample, and where others on the machine
-    had a part in what one took, the middle one of them tells more.
+    A sample is the same work in every run, and steps are in those of the same batch; where others
+    on the machine had a part in what one took, the middle one of them tells more.
     """
     run = rerun.run
-    alike = [other for other in log.runs if other.trained and other.pace and other.batch == run.batch]
+    timed = [other for other in log.runs if other.trained and other.pace]
+    alike = [other for other in timed if other.batch == run.batch]
     if not alike:
         return Span()
-    pace, sample, step = (
-        float(np.median([getattr(other, name) for other in alike]))
-        for name in ("pace", "sample_ticks", "step_ticks")
-    )
+    sample = float(np.median([other.sample_ticks for other in timed]))
+    step = float(np.median([other.step_ticks for other in alike]))
+    pace = float(np.median([other.pace for other in alike]))
     samples, steps = run.visits()
     before = sample * samples + step * steps
     now = sample * rerun.samples + step * rerun.steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,9 @@ def test_rollback_by_row_and_by_hash(
     assert got["honesty"] == "exact"
     assert got["streamed"]["gradient"] == told["streamed"]["gradient"] == 15 * OPTIONS["epochs"]
     assert got["steps"] == told["steps"]
+    # of the native firmware: microseconds of processor time
+    assert told["rate"] == got["cost"]["rate"] == 1_000_000
+    assert min(told["ticks"], told["seconds"], got["taken"]["ticks"], got["taken"]["seconds"]) > 0
 
     with build.reference(store=False) as learner:  # the same runs without sample 4 of the second
         learner.train(*samples(1), **OPTIONS, seed=1)
@@ -107,6 +111,20 @@ def test_an_approximate_method_is_certified_for_what_it_is(
     with build.session() as device:
         assert all(same_bits(before[name], array) for name, array in device.weights().items())
     assert len(certificate.read(build.directory / certificate.FILE_NAME)[0]) == 1
+
+
+def test_what_was_told_stands_beside_what_it_took(
+    logged: tuple[Build, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, arguments = logged
+    (tmp_path / "rows.txt").write_text("20\n")
+    assert main([*arguments, "--method", "rollback", "--forget", str(tmp_path / "rows.txt")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"of which the device itself works [0-9.]+ s", shown)
+    assert re.search(
+        r"device [0-9.]+ s told, [0-9.]+ s taken \([+-][0-9.]+%\); in all [0-9.]+ s told, [0-9.]+ s taken",
+        shown,
+    )
 
 
 def test_samples_that_were_never_trained_are_refused(
