@@ -6,7 +6,7 @@ MCT_ANY_SHAPE(average_pool2d_gradient)
 #include "../average_pool2d_gradient.c"
 #include "tiled/l1.h"
 
-enum { MOST_ROWS = 16 }; /* of a transfer */
+enum { MOST_ROWS = 8 }; /* of a transfer */
 
 void MCT_TILED(average_pool2d_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_average_pool2d_gradient *d = args;

@@ -1,5 +1,5 @@
 /* Weight gradient of a dense layer, TN form, through L1: a variant for binary16 and sizes that are multiples
- * of four. Other shapes take the way of all targets. */
+ * of four, or one row. Other shapes take the way of all targets. */
 #if defined(MCT_XPULP) && MCT_ELEM == 16
 #include "fallback.h"
 MCT_ANY_SHAPE(dense_weight_gradient)
@@ -33,8 +33,60 @@ static void some_rows(const struct mct_dense_weight_gradient *d, const struct mc
     mct_tn_run(t, share, piece, x, dy, pairs);
 }
 
+/* acc[i] += dy * x[i], a dot product of (dy, 0) and (x[i], 0), for 2 `pairs` > 0 elements. */
+MCT_INLINE void add_product(float *acc, const mct_elem *x, uint32_t dy, uint32_t pairs) {
+    uint32_t a, b;
+    float s, t;
+    /* clang-format off */
+    __asm__ volatile(
+        ".option push\n\t.option norvc\n\t"
+        ".insn i 0x7b, 4, x0, %[pairs], 16\n\t" /* lp.setup: the next eight, pairs times */
+        "lw %[s], 0(%[acc])\n\t"
+        ".insn i 0x0b, 5, %[a], 2(%[x])\n\t" /* p.lhu */
+        "lw %[t], 4(%[acc])\n\t"
+        ".insn i 0x0b, 5, %[b], 2(%[x])\n\t"
+        MCT_XPULP_DOT("%[s]", "%[a]", "%[dy]")
+        ".insn s 0x2b, 2, %[s], 4(%[acc])\n\t" /* p.sw */
+        MCT_XPULP_DOT("%[t]", "%[b]", "%[dy]")
+        ".insn s 0x2b, 2, %[t], 4(%[acc])\n\t"
+        ".option pop"
+        : [acc] "+r"(acc), [x] "+r"(x), [a] "=&r"(a), [b] "=&r"(b), [s] "=&r"(s), [t] "=&r"(t)
+        : [pairs] "r"(pairs), [dy] "r"(dy)
+        : "memory");
+    /* clang-format on */
+}
+
+/* A batch of one row: each worker has rows of acc, and x, to itself. False, at once: they do not fit. */
+static MCT_SMALL __attribute__((noinline)) bool one_row(const struct mct_dense_weight_gradient *d,
+                                                        uint32_t worker, uint32_t workers) {
+    const struct mct_l1 l1 = mct_l1_all();
+    const uint32_t depth = d->depth, line = (depth * sizeof(mct_elem) + 15) & ~15u;
+    uint32_t first, last;
+    mct_split(d->columns, worker, workers, &first, &last);
+    const uint32_t room = line + (d->columns + workers - 1) / workers * depth * sizeof(float);
+    if (room > (l1.left / workers & ~15u))
+        return false;
+    if (first == last || depth == 0)
+        return true;
+    mct_elem *x = (mct_elem *)(void *)(l1.at + worker * (l1.left / workers & ~15u));
+    float *acc = (float *)(void *)((uint8_t *)x + line), *all = d->acc + first * depth;
+    const uint32_t bytes = (last - first) * depth * sizeof(float);
+    uint32_t group = mct_dma_begin();
+    mct_dma_in(x, d->x, depth * sizeof(mct_elem));
+    mct_dma_in(acc, all, bytes);
+    mct_dma_wait(group);
+    for (uint32_t r = 0; r < last - first; r++)
+        add_product(acc + r * depth, x, mct_load_low((const mct_elem *)d->dy + first + r), depth / 2);
+    group = mct_dma_begin();
+    mct_dma_out(all, acc, bytes);
+    mct_dma_wait(group);
+    return true;
+}
+
 void MCT_TILED(dense_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_weight_gradient *d = args;
+    if (d->batch == 1 && d->rows == 1 && d->depth % 2 == 0 && one_row(d, worker, workers))
+        return;
     struct mct_l1 room = mct_l1_all();
     const uint32_t pair = 2 * (d->depth + d->columns) * sizeof(mct_elem);
     const uint32_t asked = mct_ceil_div(mct_min(d->tile_rows, d->rows), 2);

@@ -54,6 +54,8 @@ FUNCTIONS = [
     *((stem, "f16") for stem in KERNELS),
     *((stem, "f32") for stem in KERNELS if stem.startswith(("conv2d", "dense"))),
     *(("binary", "f16"), ("activation", "f16"), ("sgd", "f32"), ("finite_check", "f32")),
+    *(("average_pool2d", "f16"), ("average_pool2d_gradient", "f16")),
+    *(("cross_entropy", "f16"), ("cross_entropy", "f32")),
 ]
 #: A call begins with the kernel's number, the bytes of L1 it may use, and room for the transfers it started
 #: and the bytes of L1 it wrote that are not its; its arguments follow, then the buffers.
@@ -487,3 +489,48 @@ def test_search_for_infinities(bad: float) -> None:
         broken = x.copy()
         broken[at] = bad
         assert check_kernel("FiniteCheck", [broken, no], inplace={0: 1}, workers=(8,))[0] == 1
+
+
+@pytest.mark.parametrize(("columns", "depth"), [(12, 64), (10, 64), (1, 2), (9, 7), (640, 8), (3, 3000)])
+def test_weight_gradient_of_one_row(columns: int, depth: int) -> None:
+    rng = np.random.default_rng(columns)
+    x, dy, acc = (
+        normal(rng, 1, depth, dtype="f2"),
+        normal(rng, 1, columns, dtype="f2"),
+        normal(rng, columns, depth),
+    )
+    check_kernel("DenseWeightGradient", [x, dy, acc], inplace={0: 2}, workers=(8, 3))
+    x[0, 0], dy[0, 0], acc[0, 0] = np.inf, -0.0, -0.0
+    check_kernel("DenseWeightGradient", [x, dy, acc], inplace={0: 2}, workers=(8,), allow_nan=True)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(25, 5, 64), (8, 8, 64), (1, 1, 2), (3, 3, 18), (5, 5, 130), (7, 3, 520), (2, 2, 1030), (2, 3, 5)],
+)
+def test_mean_over_an_image(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(shape[2])
+    height, width, _ = shape
+    attrs = {
+        "kernel": (height, width),
+        "strides": (1, 1),
+        "pads": (0, 0, 0, 0),
+        "dilations": (1, 1),
+        "count_include_pad": 0,
+    }
+    (y,) = check_kernel("AveragePool2d", [normal(rng, 1, *shape, dtype="f2")], attrs, workers=(8, 3))
+    dy = normal(rng, *y.shape, dtype="f2")
+    check_kernel("AveragePool2dGradient", [dy], {**attrs, "input_hw": (height, width)}, workers=(8, 3))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (1, 12), (1, 10), (1, 100), (2, 5)])
+def test_cross_entropy(rows: int, classes: int, dtype: str) -> None:
+    rng = np.random.default_rng(classes)
+    x = (3 * rng.normal(size=(rows, classes))).astype(dtype)
+    for label in {0, classes // 2, classes - 1}:
+        given = [x, np.full(rows, label, np.int32), np.float32([256])]
+        check_kernel("CrossEntropy", given, workers=(8, 3))
+        check_kernel("CrossEntropyLoss", given[:2], workers=(8,))
+    for label in (-1, classes):
+        check_kernel("CrossEntropy", [x, np.full(rows, label, np.int32), np.float32([256])], workers=(8,))
