@@ -5,7 +5,10 @@
 #include "tiled/product_nn.h"
 #include "tiled/product_nt.h"
 
-enum { MCT_MANY_WORKERS = 8 };
+enum {
+    MCT_MANY_WORKERS = 8,
+    MCT_WORTH_CUTTING = 1, /* blocks that a worker has to be spared for fours of rows to be cut */
+};
 
 /* One product of a batch: in L1, as each loop needs these numbers, and loads from memory take long. */
 struct mct_product {
@@ -59,6 +62,41 @@ MCT_INLINE void mct_send_rows(const struct mct_product *p, const mct_elem *from,
                      columns * sizeof(mct_elem), p->columns * sizeof(mct_elem));
 }
 
+/* A worker's share of fours of rows: [first, last), of the first one the columns from `from` on, of the last
+ * one those up to `to`. */
+struct mct_fours {
+    uint32_t first, last, from, to;
+};
+
+/* Fours of rows are shared out, or, where that leaves workers without work, blocks of four by four; those of
+ * the rows that are left, which take less time, are the last worker's. */
+MCT_INLINE struct mct_fours mct_share_fours(uint32_t rows, uint32_t columns, uint32_t worker,
+                                            uint32_t workers) {
+    struct mct_fours f = {.to = columns};
+    const uint32_t whole = rows / MCT_NT_ROWS, left = rows % MCT_NT_ROWS, across = columns / 4;
+    const uint32_t fours = whole + (left ? 1 : 0), blocks = whole * across;
+    const uint32_t work = blocks + across * left * 3 / 8, even = workers == 8 ? (fours + 7) / 8 * 8 : 0;
+    mct_split(fours, worker, workers, &f.first, &f.last);
+    if (columns % 4 || even * across <= work + MCT_WORTH_CUTTING * workers)
+        return f;
+    uint32_t first, last;
+    mct_split(work, worker, workers, &first, &last);
+    first = mct_min(first, blocks);
+    last = mct_min(last, blocks);
+    f.first = first / across;
+    f.from = (first - f.first * across) * 4;
+    f.last = mct_ceil_div(last, across);
+    f.to = (last - (f.last - 1) * across) * 4;
+    if (first == last) {
+        f = (struct mct_fours){whole, whole, 0, columns};
+    }
+    if (left && worker == workers - 1) {
+        f.last = whole + 1;
+        f.to = columns;
+    }
+    return f;
+}
+
 /* Pairs of rows [first, last) of w in NN form: begin to bring them, and make them pairs. */
 MCT_INLINE void mct_bring_pairs(const struct mct_product *p, mct_elem *w, uint32_t first, uint32_t last,
                                 uint32_t column, uint32_t columns) {
@@ -88,10 +126,10 @@ MCT_INLINE void mct_many_rows(const struct mct_product *p, bool nn, uint32_t col
     const struct mct_turns x = mct_take_turns(&room, ROWS * row);
     const struct mct_turns y = mct_take_turns(&room, ROWS * across);
     struct mct_finish finish = p->finish;
-    if (finish.bias)
-        finish.bias = bias;
-    uint32_t first, last, begin, end, group = mct_dma_begin();
-    mct_split(mct_ceil_div(p->rows, ROWS), worker, workers, &first, &last);
+    if (!finish.bias)
+        bias = NULL;
+    struct mct_fours share;
+    uint32_t begin, end, group = mct_dma_begin();
     if (nn) {
         mct_split(p->depth / 2, worker, workers, &begin, &end);
         const uint32_t half = begin + (end - begin) / 2;
@@ -99,39 +137,48 @@ MCT_INLINE void mct_many_rows(const struct mct_product *p, bool nn, uint32_t col
         mct_dma_wait(group);
         group = mct_dma_begin();
         mct_bring_pairs(p, w, half, end, column, columns);
+        share = mct_share_fours(p->rows, columns, worker, workers);
         mct_make_pairs(w, begin, half, columns);
         mct_dma_wait(group);
         group = mct_dma_begin();
-        if (first < last)
-            mct_bring_rows(p, x.at[0], first);
+        if (share.first < share.last)
+            mct_bring_rows(p, x.at[0], share.first);
         mct_make_pairs(w, half, end, columns);
     } else {
         mct_split(columns, worker, workers, &begin, &end);
         mct_l1_in(w + begin * p->depth, p->w + (column + begin) * p->depth, (end - begin) * row);
-        if (p->finish.bias && worker == 0)
+        if (bias && worker == 0)
             mct_l1_in(bias, p->finish.bias + column, columns * sizeof(float));
-        if (first < last)
-            mct_bring_rows(p, x.at[0], first);
+        share = mct_share_fours(p->rows, columns, worker, workers);
+        if (share.first < share.last)
+            mct_bring_rows(p, x.at[0], share.first);
     }
     mct_dma_wait(group);
     mct_barrier();
-    for (uint32_t block = first; block < last; block++) {
-        const uint32_t now = (block - first) % 2, rows = mct_min(ROWS, p->rows - block * ROWS);
-        if (block > first)
+    uint32_t from = share.from, to = columns, sent = 0, now = 0;
+    for (uint32_t block = share.first; block < share.last; block++, now ^= 1) {
+        const uint32_t rows = mct_min(ROWS, p->rows - block * ROWS);
+        if (block > share.first)
             mct_dma_wait(group);
         group = mct_dma_begin();
-        if (block + 1 < last)
+        if (block + 1 < share.last)
             mct_bring_rows(p, x.at[1 - now], block + 1);
-        if (block > first)
-            mct_send_rows(p, y.at[1 - now], block - 1, column, columns);
-        if (nn)
-            mct_nn_rows(y.at[now], x.at[now], w, rows, columns, p->depth);
         else
-            mct_nt_rows(y.at[now], x.at[now], w, rows, columns, p->depth, &finish);
+            to = share.to;
+        if (block > share.first)
+            mct_send_rows(p, y.at[1 - now], block - 1, column + sent, columns - sent);
+        if (nn)
+            mct_nn_rows(y.at[now], x.at[now], w + from, columns, rows, to - from, p->depth);
+        else {
+            finish.bias = bias ? bias + from : bias;
+            mct_nt_rows(y.at[now], x.at[now], w + from * p->depth, rows, to - from, p->depth, &finish);
+        }
+        sent = from;
+        from = 0;
     }
-    if (first == last)
+    if (share.first == share.last)
         return;
-    mct_send_rows(p, y.at[(last - 1 - first) % 2], last - 1, column, columns);
+    mct_send_rows(p, y.at[1 - now], share.last - 1, column + sent, to - sent);
     mct_dma_wait(group);
 }
 

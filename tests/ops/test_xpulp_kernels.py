@@ -293,7 +293,9 @@ def test_dense_sizes(rows: int, columns: int) -> None:
     dense.test_sizes_that_broke_other_libraries(rows, columns, "f2")
 
 
-@pytest.mark.parametrize(("rows", "columns", "depth"), [(4, 8, 64), (64, 64, 66), (13, 20, 2), (9, 41, 128)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "depth"), [(4, 8, 64), (64, 64, 66), (13, 20, 2), (9, 41, 128), (29, 24, 34)]
+)
 @pytest.mark.parametrize("activation", ["none", "relu", "clip"])
 def test_dense_even_depth(rows: int, columns: int, depth: int, activation: str) -> None:
     """The inner loops over whole blocks, with and without a bias, and with sums that cancel."""

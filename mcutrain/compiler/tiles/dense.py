@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 
 from mcutrain.compiler.tiles.base import (
     BARRIER,
@@ -95,24 +96,31 @@ def _many_rows(s: Shape, columns: int, workers: int) -> tuple[int, int, int]:
     compute = dma = total = 0.0
     row = s["depth"] * 2
     blocks = ceil_div(s["rows"], _ROWS)
-    most = ceil_div(blocks, workers)
     for first in range(0, s["columns"], columns):
         here = min(columns, s["columns"] - first)
         weights = transfer(here * row)
         block = s["depth"] / 2 * products(workers) + PER_BLOCK + (BIAS if s.bias else 0)
-        each = ceil_div(here, 4) * block + PER_ROWS + 3 * DMA_ASK
+        work, visits = _most_blocks(s["rows"], here, workers)
+        most = work * block + visits * (PER_ROWS + 3 * DMA_ASK)
         moved = blocks * _ROWS * (row + here * 2)
-        compute += most * each
+        compute += most
         dma += weights + moved / 8
         total += (
-            weights
-            + max(most * each, moved / 8)
-            + transfer(workers * _ROWS * row)
-            + transfer(8 * here * workers)
+            weights + max(most, moved / 8) + transfer(workers * _ROWS * row) + transfer(8 * here * workers)
         )
         total += 2 * BARRIER
     n = s["batch"]
     return round(compute * n), round(dma * n), round(total * n + CALL)
+
+
+def _most_blocks(rows: int, columns: int, workers: int) -> tuple[float, int]:
+    """Blocks of 4 by 4 results of the worker that has most, and how many fours of rows they are of."""
+    across, left = ceil_div(columns, 4), rows % _ROWS
+    fours = ceil_div(ceil_div(rows, _ROWS), workers)
+    cut = (rows // _ROWS * across + across * left * 3 // 8) / workers
+    if columns % 4 or workers != _WORKERS or fours * across <= cut + 1:
+        return fours * across, fours
+    return ceil(cut), ceil_div(ceil(cut), across) + 1
 
 
 def _few_rows(s: Shape, workers: int) -> Tiling:
