@@ -180,17 +180,19 @@ class RunLog(RequestLog):
         """How many snapshots may be kept with one more run: in the budget, the store's list, and its flash.
 
         Raises:
-            StoreError: the list has no room for the run.
+            StoreError: the list has no room for the run, or the flash none for a request to forget it.
         """
         facts, size = self.store.facts(), self.snapshot_size()
         runs = facts.most_entries - _OTHERS
+        remedy = "save the weights with `mcutrain pull`, and go on with them in another build directory"
         if len(self.runs) + 2 > runs:
             raise StoreError(
-                f"the store has room for {runs - 1} runs, and it has logged {len(self.runs)}",
-                "save the weights with `mcutrain pull`, and go on with them in another build directory",
+                f"the store has room for {runs - 1} runs, and it has logged {len(self.runs)}", remedy
             )
-        flash = facts.free + size * len(self.snapshots()) - self.spare()
-        return min(self.budget(budget) // size, runs - len(self.runs) - 1, max(flash // size, 1))
+        flash = (facts.free + size * len(self.snapshots()) - self.spare()) // size
+        if flash < 1:
+            raise StoreError("the flash has no room for one more run and for a request to forget it", remedy)
+        return min(self.budget(budget) // size, runs - len(self.runs) - 1, flash)
 
     def budget(self, given: int | None = None) -> int:
         """Bytes that snapshots may take."""

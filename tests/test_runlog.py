@@ -220,22 +220,27 @@ def test_snapshots_stay_in_their_budget(build: Build) -> None:
 
 
 def test_a_small_flash_is_thinned_and_never_full(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the budget: runs go on, and a request finds room for its new states beside the old."""
-    monkeypatch.setitem(flash.SIZES, "native", 48 * 4096)
+    """Whatever the budget: there is room for what a request writes beside the old, or a run is refused."""
+    monkeypatch.setitem(flash.SIZES, "native", 40 * 4096)
     with opened(build, "native") as log:
-        size = log.snapshot_size()
-        for number in range(1, 11):
-            log.record_run(f"run {number}", *samples(number, 3), budget=1 << 20, epochs=1, lr=0.01)
-            assert {1, number} <= set(log.snapshots())
-        assert len(log.snapshots()) * size < log.store.facts().size < 10 * size + (1 << 20)
-        x, y = (np.concatenate(parts) for parts in zip(*(samples(n, 3) for n in range(1, 11)), strict=True))
-        before = log.snapshots()
-        task = Task(log.learner, (x[:1], y[:1]), (x, y), log=log)
-        assert forget(log, find_method("rollback"), task).forgotten == 1
-        # those that could not be made anew are gone, the first is there
-        assert log.snapshots()[0] == 1
-        assert set(log.snapshots()) <= set(before)
-        log.record_run("after", *samples(20, 3), epochs=1, lr=0.01)
+        # a state is one block, and so is each run's record
+        assert log.snapshot_size() == log.store.facts().block
+        kept = []
+        with pytest.raises(StoreError, match="no room for one more run and for a request .* pull"):
+            for number in range(1, 40):
+                log.record_run(f"run {number}", *samples(number, 3), budget=1 << 20, epochs=1, lr=0.01)
+                kept.append(len(log.snapshots()))
+        assert kept[:4] == [1, 2, 3, 4]
+        assert kept[-1] < max(kept)
+        last = len(log.runs)
+        assert last > 8
+        x, y = (np.concatenate(p) for p in zip(*(samples(n, 3) for n in range(1, last + 1)), strict=True))
+        for row in (0, 3 * last - 1):
+            task = Task(log.learner, (x[row : row + 1], y[row : row + 1]), (x, y), log=log)
+            assert forget(log, find_method("rollback"), task).forgotten == 1
+            assert log.snapshots()[0] == 1
+    with opened(build, "native") as log:
+        assert [request.status for request in log.requests] == ["certified"] * 2
 
 
 def test_runs_without_end_need_a_new_log(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
