@@ -70,11 +70,13 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
     const uint32_t columns = last - first, pitch = shared ? row : 4 * columns, part = PIECE / pitch & ~1u;
     const int32_t rows = (int32_t)d->rows, turn = (int32_t)(shared ? part * workers : part);
     const int32_t own = (int32_t)(shared ? part * worker : 0); /* first row that it fetches of a piece */
-    const uint32_t y = (uint32_t)turn * pitch;                 /* bytes from a place in dy to that in y */
-    uint8_t *next = l1.at + (shared ? 0 : worker * ROOM), *now = next + 2 * y, *before = next + 4 * y;
+    const uint32_t size = (uint32_t)turn * pitch, step = (uint32_t)turn * row;
+    uint8_t *next = l1.at + (shared ? 0 : worker * ROOM), *now = next + 2 * size, *before = now + 2 * size;
     float *const sums = (float *)(void *)(l1.at + workers * ROOM) + worker * MOST_CHANNELS;
     float *const acc = d->acc + 2 * first;
     const uint32_t offset = (uint32_t)own * row + (shared ? 0 : 4 * first), place = (uint32_t)own * pitch;
+    const uint8_t *dy = (const uint8_t *)d->dy + offset, *y = (const uint8_t *)d->y + offset;
+    uint8_t *dx = (uint8_t *)d->dx + offset;
     uint32_t group = 0;
     for (int32_t at = -turn;; at += turn) {
         if (at >= 0) {
@@ -85,26 +87,27 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
         group = mct_dma_begin();
         int32_t count = rows - at - turn - own; /* of the next piece */
         if (count > 0) {
-            const uint32_t from = (uint32_t)(at + turn) * row + offset;
             count = count < (int32_t)part ? count : (int32_t)part;
-            mct_dma_in_rows(next + place, (const uint8_t *)d->dy + from, (uint32_t)count, pitch, row);
-            mct_dma_in_rows(next + y + place, (const uint8_t *)d->y + from, (uint32_t)count, pitch, row);
+            mct_dma_in_rows(next + place, dy, (uint32_t)count, pitch, row);
+            mct_dma_in_rows(next + size + place, y, (uint32_t)count, pitch, row);
+            dy += step, y += step;
         }
         count = rows - at + turn - own; /* of the piece before */
-        if (at > 0 && count > 0)
-            mct_dma_out_rows((uint8_t *)d->dx + (uint32_t)(at - turn) * row + offset, before + place,
-                             mct_min((uint32_t)count, part), pitch, row);
+        if (at > 0 && count > 0) {
+            mct_dma_out_rows(dx, before + place, mct_min((uint32_t)count, part), pitch, row);
+            dx += step;
+        }
         if (at < 0 && columns)
             mct_dma_in(sums, acc, columns * 2 * sizeof(float));
         if (at >= rows)
             break;
         if (at >= 0 && columns) {
             count = rows - at < turn ? rows - at : turn;
-            uint8_t *dy = now + (shared ? 4 * first : 0);
+            uint8_t *here = now + (shared ? 4 * first : 0);
             if (count % 2) /* a row of zeros to the last one */
                 for (uint32_t c = 0; c < columns; c++)
-                    ((uint32_t *)(void *)(dy + (uint32_t)count * pitch))[c] = 0;
-            mask_and_sum(sums, dy, dy + y, pitch, (uint32_t)(count + 1) / 2, columns);
+                    ((uint32_t *)(void *)(here + (uint32_t)count * pitch))[c] = 0;
+            mask_and_sum(sums, here, here + size, pitch, (uint32_t)(count + 1) / 2, columns);
         }
         uint8_t *const done = before;
         before = now, now = next, next = done;
