@@ -12,7 +12,7 @@ struct mct_depthwise_forward {
     void *y;
     const void *w;
     const float *bias; /* [channels] or null */
-    int32_t plan[25];  /* of the kernel in kernels/tiled, see its depthwise.h */
+    int32_t plan[37];  /* of the kernel in kernels/tiled, see its depthwise.h */
     void *workspace;
     uint32_t workspace_stride; /* bytes per worker */
     uint32_t batch, height, width, channels;

@@ -11,7 +11,7 @@ struct mct_depthwise_input_gradient {
     const void *dy;
     void *dx;
     const void *w;
-    int32_t plan[26]; /* of the kernel in kernels/tiled, see its depthwise.h */
+    int32_t plan[38]; /* of the kernel in kernels/tiled, see its depthwise.h */
     void *workspace;
     uint32_t workspace_stride; /* bytes per worker */
     uint32_t batch, height, width, channels;

@@ -10,7 +10,7 @@ struct mct_depthwise_weight_gradient {
     const void *x;
     const void *dy;
     float *acc;
-    int32_t plan[26]; /* of the kernel in kernels/tiled, see its depthwise.h */
+    int32_t plan[38]; /* of the kernel in kernels/tiled, see its depthwise.h */
     uint32_t batch, height, width, channels;
     uint32_t out_height, out_width;
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;

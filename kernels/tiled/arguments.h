@@ -4,7 +4,7 @@
 
 #include "l1.h"
 
-enum { MCT_ARGUMENTS = 128 };
+enum { MCT_ARGUMENTS = 176 };
 
 /* A copy of `bytes` <= MCT_ARGUMENTS bytes, whose words the workers share, if L1 has room for it. It is in
  * the way of kernels that have all of L1: workers meet before they call one. */

@@ -26,8 +26,16 @@ struct mct_depthwise_walk {
     uint32_t wide, high, pitch, line;
     uint32_t x_size, y_size; /* elements of a tile */
     uint32_t own_bytes[2];   /* of weights and biases, or of sums and a table */
-    uint32_t down, y_in;     /* see mct_depthwise_down; whether y is read */
+    uint32_t down, y_in;     /* see mct_depthwise_tile; whether y is read */
     uint32_t bound;          /* see mct_x_depthwise */
+    struct mct_depthwise_span {
+        uint32_t above, inside, tall; /* rows of x in a tile: those above x, those inside, all */
+    } span;                           /* when tiles have all rows */
+    int32_t back, forth, result;      /* see struct mct_x_down */
+    struct mct_depthwise_down {
+        int32_t x, y; /* elements from where a tile begins to where the walk does */
+        uint32_t twice;
+    } walks[2]; /* in a tile, and in the last one, which may have fewer rows */
 };
 _Static_assert(sizeof(struct mct_depthwise_walk) <= MCT_ARGUMENTS, "arguments are copied");
 
@@ -86,13 +94,8 @@ MCT_INLINE bool mct_depthwise_next(const struct mct_depthwise_walk *k, struct mc
     return ++s->sample < k->batch;
 }
 
-/* Rows of x in a tile: those above x, those inside, all. */
-struct mct_depthwise_span {
-    uint32_t above, inside, tall;
-};
-
-MCT_INLINE struct mct_depthwise_span mct_depthwise_span(const struct mct_depthwise_walk *k,
-                                                        const struct mct_depthwise_step *s) {
+static __attribute__((noinline)) struct mct_depthwise_span
+mct_depthwise_span(const struct mct_depthwise_walk *k, const struct mct_depthwise_step *s) {
     const uint32_t tall = (mct_depthwise_rows(k, s) - 1) * k->row_step + 1 + 2 * mct_magnitude(k->tap_row);
     const int32_t first = (int32_t)(s->row * k->row_step) + k->top, last = first + (int32_t)tall;
     const uint32_t above = first < 0 ? mct_min((uint32_t)-first, tall) : 0;
@@ -102,39 +105,52 @@ MCT_INLINE struct mct_depthwise_span mct_depthwise_span(const struct mct_depthwi
 }
 
 /* Brings the tile of a step, and those after it up to and including that of turn `last`: this worker's
- * columns as far as they are inside x, the others and y, if it is read; the step is the next one then. False:
- * there are no more. */
+ * columns as far as they are inside x, and y, if it is read; the step is the next one then. False: there are
+ * no more. */
 static __attribute__((noinline)) bool mct_depthwise_bring(const struct mct_depthwise_place *p,
                                                           struct mct_depthwise_step *s, uint32_t last) {
     const struct mct_depthwise_walk *k = p->walk;
-    const uint32_t pixel = k->part * sizeof(mct_elem);
-    bool more;
+    const uint32_t pixel = k->part * sizeof(mct_elem), line = k->line * sizeof(mct_elem);
     do {
-        const struct mct_depthwise_span rows = mct_depthwise_span(k, s);
+        const struct mct_depthwise_span rows = mct_depthwise_whole(k) ? k->span : mct_depthwise_span(k, s);
         const uint32_t row = s->row * k->row_step + (uint32_t)k->top + rows.above;
-        const mct_elem *from = k->x + (s->sample * k->height + row) * k->line + s->channel;
-        mct_elem *here = mct_depthwise_x_of(p, s) + p->worker * k->pitch;
-        for (uint32_t i = p->worker; i < k->wide; i += p->workers, here += p->workers * k->pitch) {
-            const uint32_t column = (uint32_t)k->left + i, inside = rows.above + rows.inside;
-            if (column >= k->width)
-                continue; /* see mct_depthwise_sides */
-            if (rows.inside)
-                mct_dma_in_rows(here + rows.above * k->part, from + column * k->channels, rows.inside, pixel,
-                                k->line * sizeof(mct_elem));
-            /* else the rows outside are those of the tile before in this place */
-            if (s->turn < p->tiles || k->rows < k->out_height) {
-                mct_x_zero(here, rows.above * k->part / 2);
-                mct_x_zero(here + inside * k->part, (rows.tall - inside) * k->part / 2);
+        const mct_elem *from = k->x + (s->sample * k->height + row) * k->line;
+        const uint32_t above = rows.above * k->part, end = above + rows.inside * k->part;
+        const uint32_t below = (rows.tall - rows.above - rows.inside) * k->part / 2;
+        do { /* the parts of the channels */
+            mct_elem *here = mct_depthwise_x_of(p, s);
+            for (uint32_t i = p->worker; i < k->wide; i += p->workers) {
+                const uint32_t column = (uint32_t)k->left + i;
+                if (column >= k->width)
+                    continue; /* see mct_depthwise_sides */
+                mct_elem *to = here + i * k->pitch;
+                if (rows.inside)
+                    mct_dma_in_rows(to + above, from + column * k->channels + s->channel, rows.inside, pixel,
+                                    line);
+                /* else the rows outside are those of the tile before in this place */
+                if (s->turn < p->tiles || k->rows < k->out_height) {
+                    mct_x_zero(to, above / 2);
+                    mct_x_zero(to + end, below);
+                }
             }
+            if (k->y_in && p->worker == p->workers - 1)
+                mct_dma_in_rows(
+                    mct_depthwise_y_of(p, s),
+                    k->y + s->channel + (s->sample * k->out_height + s->row) * k->out_width * k->channels,
+                    mct_depthwise_rows(k, s) * k->out_width, pixel, k->channels * sizeof(mct_elem));
+            s->turn++;
+            s->channel += k->part;
+        } while (s->channel < k->channels && s->turn <= last);
+        if (s->channel >= k->channels) {
+            s->channel = 0;
+            s->row += k->rows;
         }
-        if (k->y_in && p->worker == p->workers - 1)
-            mct_dma_in_rows(mct_depthwise_y_of(p, s),
-                            k->y + s->channel +
-                                (s->sample * k->out_height + s->row) * k->out_width * k->channels,
-                            mct_depthwise_rows(k, s) * k->out_width, pixel, k->channels * sizeof(mct_elem));
-        more = mct_depthwise_next(k, s);
-    } while (more && s->turn <= last);
-    return more;
+        if (s->row >= k->out_height) {
+            s->row = 0;
+            s->sample++;
+        }
+    } while (s->sample < k->batch && s->turn <= last);
+    return s->sample < k->batch;
 }
 
 /* Sets to zero this worker's share of the columns outside x, in all places. */
@@ -168,10 +184,10 @@ static __attribute__((noinline)) void mct_depthwise_move(const struct mct_depthw
 }
 
 /* Makes ready what the kernel has of its own. */
-typedef void (*mct_depthwise_ready)(struct mct_depthwise_place *p);
+typedef void (*mct_depthwise_ready)(const struct mct_depthwise_place *p);
 
 /* Computes pairs [first, last) of channels of a tile. */
-typedef void (*mct_depthwise_compute)(struct mct_depthwise_place *p, const struct mct_depthwise_step *s,
+typedef void (*mct_depthwise_compute)(const struct mct_depthwise_place *p, const struct mct_depthwise_step *s,
                                       uint32_t first, uint32_t last);
 
 /* Lays out L1: what comes first, and x and y of two tiles, or of four if they fit; false: two do not. */
@@ -205,7 +221,8 @@ MCT_INLINE bool mct_depthwise_all(struct mct_depthwise_place *p, const struct mc
             if (k->own_from[i])
                 mct_l1_in(p->own[i], k->own_from[i], k->own_bytes[i]);
     mct_depthwise_sides(p);
-    ready(p);
+    if (ready)
+        ready(p);
     mct_split(k->part / 2, p->worker, p->workers, &first, &last);
     do {
         mct_dma_wait(group);

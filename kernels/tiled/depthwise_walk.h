@@ -39,62 +39,33 @@ static __attribute__((noinline)) void mct_depthwise_along(const struct mct_depth
     }
 }
 
-/* A place, and what is the same for all tiles of `rows` rows that are walked down. */
-struct mct_depthwise_sums {
-    struct mct_depthwise_place place;
-    uint32_t rows;
-    int32_t x, y; /* elements from where a tile begins to where the walk does */
-    struct mct_x_down down;
-};
-
-static __attribute__((noinline)) void mct_depthwise_down(struct mct_depthwise_sums *t, uint32_t rows) {
-    const struct mct_depthwise_walk *k = t->place.walk;
-    const int32_t size = sizeof(mct_elem), back = -k->tap_column * (int32_t)k->pitch;
-    /* results from the first to the last, those between columns too */
-    const int32_t results = (int32_t)((k->out_width - 1) * k->high + rows), vain = 2 + results % 2;
-    int32_t row = (int32_t)k->part, x = back < 0 ? -2 * back : 0, y = 0;
-    if (k->tap_row < 0) { /* up, as the rows of taps do */
-        x += (results + 1) * row;
-        y += (results - 1) * row;
-        row = -row;
-    }
-    t->rows = rows;
-    t->x = x - (vain - 2) * row;
-    t->y = y - vain * row;
-    t->down.tap = (int32_t)k->channels * size;
-    t->down.back = back * size;
-    t->down.down = (row - 2 * back) * size;
-    t->down.result = row * size;
-    t->down.twice = (uint32_t)(results + vain) / 2;
-    t->down.bias[0] = t->down.bias[1] = -0.0f; /* which changes nothing */
-    t->down.bound = k->bound;
-}
-
-static void mct_depthwise_get_ready(struct mct_depthwise_place *p) {
-    if (p->walk->down)
-        mct_depthwise_down((struct mct_depthwise_sums *)p, p->walk->rows);
-}
-
-static void mct_depthwise_tile(struct mct_depthwise_place *p, const struct mct_depthwise_step *s,
+/* Results go down a column and on through the next ones, if rows of taps and columns do, or one after the
+ * other. */
+static void mct_depthwise_tile(const struct mct_depthwise_place *p, const struct mct_depthwise_step *s,
                                uint32_t first, uint32_t last) {
-    struct mct_depthwise_sums *t = (struct mct_depthwise_sums *)p;
     const struct mct_depthwise_walk *k = p->walk;
     if (!k->down) {
         mct_depthwise_along(p, s, first, last);
         return;
     }
-    const uint32_t rows = mct_depthwise_rows(k, s);
-    if (rows != t->rows)
-        mct_depthwise_down(t, rows);
-    struct mct_x_down *d = &t->down;
-    d->x = mct_depthwise_x_of(p, s) + t->x + 2 * first;
-    d->y = mct_depthwise_y_of(p, s) + t->y + 2 * first;
-    d->w = (const mct_elem *)(const void *)p->own[0] + s->channel + 2 * first;
+    const struct mct_depthwise_down *walk = &k->walks[s->row + k->rows >= k->out_height];
     const float *bias = (const float *)(const void *)p->own[1] + s->channel;
-    for (uint32_t c = 2 * first; c < 2 * last; c += 2, d->x += 2, d->y += 2, d->w += 2) {
+    struct mct_x_down d = {
+        .x = mct_depthwise_x_of(p, s) + walk->x + 2 * first,
+        .y = mct_depthwise_y_of(p, s) + walk->y + 2 * first,
+        .w = (const mct_elem *)(const void *)p->own[0] + s->channel + 2 * first,
+        .tap = (int32_t)(k->channels * sizeof(mct_elem)),
+        .back = k->back,
+        .down = k->forth,
+        .result = k->result,
+        .twice = walk->twice,
+        .bias = {-0.0f, -0.0f}, /* changes nothing */
+        .bound = k->bound,
+    };
+    for (uint32_t c = 2 * first; c < 2 * last; c += 2, d.x += 2, d.y += 2, d.w += 2) {
         if (k->own_from[1])
-            d->bias[0] = bias[c], d->bias[1] = bias[c + 1];
-        mct_x_depthwise_down(d, k->own_from[1] || k->bound == 0);
+            d.bias[0] = bias[c], d.bias[1] = bias[c + 1];
+        mct_x_depthwise_down(&d, k->own_from[1] || k->bound == 0);
     }
 }
 
@@ -103,10 +74,10 @@ static void mct_depthwise_tile(struct mct_depthwise_place *p, const struct mct_d
 MCT_INLINE void mct_depthwise(const void *args, uint32_t worker, uint32_t workers, mct_kernel any_shape) {
     const struct mct_depthwise_walk *k =
         mct_l1_arguments(args, sizeof(struct mct_depthwise_walk), worker, workers);
-    struct mct_depthwise_sums t;
-    t.place.worker = worker;
-    t.place.workers = workers;
-    if (mct_depthwise_all(&t.place, k, mct_depthwise_get_ready, mct_depthwise_tile))
+    struct mct_depthwise_place p;
+    p.worker = worker;
+    p.workers = workers;
+    if (mct_depthwise_all(&p, k, 0, mct_depthwise_tile))
         return;
     mct_barrier(); /* until all have read the arguments */
     any_shape(args, worker, workers);

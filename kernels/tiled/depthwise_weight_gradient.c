@@ -102,12 +102,12 @@ static void two_channels(const struct mct_depthwise_place *p, const struct mct_d
     }
 }
 
-static void get_ready(struct mct_depthwise_place *p) {
+static void get_ready(const struct mct_depthwise_place *p) {
     if (p->walk->own_bytes[1])
         fill_table(p);
 }
 
-static void tile(struct mct_depthwise_place *p, const struct mct_depthwise_step *s, uint32_t first,
+static void tile(const struct mct_depthwise_place *p, const struct mct_depthwise_step *s, uint32_t first,
                  uint32_t last) {
     for (uint32_t pair = first; pair < last; pair++)
         two_channels(p, s, 2 * pair);

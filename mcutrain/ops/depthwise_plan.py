@@ -15,7 +15,7 @@ TAPS = 9
 #: Channels of a part of them at least, unless there are fewer: two for each of eight workers.
 PART = 16
 #: Bytes at the beginning of L1 that kernels share: MCT_SHARED, and the arguments (MCT_ARGUMENTS).
-SHARED, ARGUMENTS = 16, 128
+SHARED, ARGUMENTS = 16, 176
 #: Rows of results that are computed in vain (MCT_DEPTHWISE_VAIN), rows of x that are read so.
 _VAIN_ROWS, _READ_IN_VAIN = 3, 2
 #: Bytes of L1 and parts of the channels, when nobody has chosen a tile.
@@ -64,10 +64,24 @@ class DepthwisePlan:
     y_in: bool
     #: see mct_x_depthwise
     bound: int
+    #: of a tile with all rows: rows above x, those inside, all of them
+    above: int
+    inside: int
+    tall: int
+    #: for struct mct_x_down
+    back: int
+    forth: int
+    result: int
+    #: elements from where a tile begins to where the walk down does, in x and y, rows of x in twos; then the
+    #: same for the last tile, which may have fewer rows
+    first: tuple[int, int, int]
+    last: tuple[int, int, int]
 
     def words(self) -> tuple[int, ...]:
         """The fields as int32."""
-        return tuple((int(v) + 2**31) % 2**32 - 2**31 for v in (getattr(self, f.name) for f in fields(self)))
+        values = (getattr(self, field.name) for field in fields(self))
+        flat = (v for value in values for v in (value if isinstance(value, tuple) else (value,)))
+        return tuple((int(v) + 2**31) % 2**32 - 2**31 for v in flat)
 
     @property
     def l1(self) -> int:
@@ -77,7 +91,7 @@ class DepthwisePlan:
 
 
 #: Of a shape that tiled kernels do not take.
-NO_PLAN = (0,) * len(fields(DepthwisePlan))
+NO_PLAN = (0,) * 37
 
 
 def takes(kernel: str, shape: Mapping[str, int]) -> bool:
@@ -125,6 +139,16 @@ def plan(kernel: str, shape: Mapping[str, int], bias: bool, rows: int, part: int
     high = tall - (min(above, below, 2) if rows >= out_height else 0)
     wide = (out_width - 1) * column_step + 1 + 2 * s["dilation_w"]
     down = not gradient and row_step == 1 and column_step == 1 and s["dilation_h"] == 1
+    pitch, row = high * part, sign * part
+    back = -tap_column * pitch
+
+    def walk(rows: int) -> tuple[int, int, int]:
+        """Down, or up for the input gradient, as rows of taps go; two or three rows are walked in vain."""
+        results = (out_width - 1) * high + rows
+        vain = 2 + results % 2
+        x = max(0, -2 * back) + (-(results + 1) * row if backward else 0) - (vain - 2) * row
+        return x, (-(results - 1) * row if backward else 0) - vain * row, (results + vain) // 2
+
     lines = row_step == 1 and column_step == 1 and out_width > 1
     return DepthwisePlan(
         rows=rows,
@@ -143,7 +167,7 @@ def plan(kernel: str, shape: Mapping[str, int], bias: bool, rows: int, part: int
         left=left,
         wide=wide,
         high=high,
-        pitch=high * part,
+        pitch=pitch,
         line=width * channels,
         x_size=(high * wide + _READ_IN_VAIN) * part,
         y_size=(high * out_width + _VAIN_ROWS if down else rows * out_width) * part,
@@ -152,6 +176,14 @@ def plan(kernel: str, shape: Mapping[str, int], bias: bool, rows: int, part: int
         down=down,
         y_in=gradient,
         bound=0 if s.get("activation") == 1 else 0x80008000,
+        above=min(above, tall),
+        inside=max(0, min(top + tall, height) - max(top, 0)),
+        tall=tall,
+        back=back * _ITEM,
+        forth=(row - 2 * back) * _ITEM,
+        result=row * _ITEM,
+        first=walk(rows),
+        last=walk(out_height - (out_height - 1) // rows * rows),
     )
 
 
