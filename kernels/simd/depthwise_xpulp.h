@@ -213,16 +213,29 @@ MCT_INLINE void mct_x_depthwise_3_taps(float sum[6], const mct_elem *x, const mc
                        MCT_X_PAIR_OPERANDS);
 }
 
-/* Bytes, in x from a column to the next, to the last but one, from the last but one column of a row of dy to
- * the first of the next row, from behind a row to the next; in dy from a pixel to the one before and to the
- * third. */
-struct mct_x_line_steps {
-    int32_t on, twice_back, wrap, next, back, thrice_on;
+/* What mct_x_depthwise_lines works on, all steps in bytes. The assembly knows the offsets, and changes x, acc
+ * and left. */
+struct mct_x_lines {
+    const mct_elem *x;  /*  0: what the first tap meets at the first pixel */
+    const mct_elem *dy; /*  4: the second pixel */
+    float *acc;         /*  8: sums of the first tap */
+    int32_t tap;        /* 12: from the second sum of a tap to the first of the next */
+    int32_t on;         /* 16: in x, from a column to the next */
+    int32_t twice_back; /* 20: to the last but one */
+    int32_t wrap; /* 24: from the last but one column that a row of dy meets to the first of the next row */
+    int32_t next; /* 28: from behind a row to the next one */
+    int32_t back; /* 32: in dy, from a pixel to the one before */
+    int32_t thrice_on; /* 36: to the third after it */
+    uint32_t lines;    /* 40: rows, in twos if their width is odd */
+    uint32_t pairs;    /* 44: whole pairs of pixels in a row */
+    uint32_t odd;      /* 48: whether the last row has no other, and its last pixel no partner */
+    int32_t down;      /* 52: in x, from a row of taps to the next */
+    uint32_t left;     /* 56: rows of taps */
 };
 
 /* clang-format off */
 #define MCT_X_LINE_LD(to, p, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" p "], %[" by "]\n\t"
-#define MCT_X_LINE_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %" s ", %[" v "], %[" w "]\n\t"
+#define MCT_X_LINE_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %[s" s "], %[" v "], %[" w "]\n\t"
 /* The next two pixels in a row, `n` times: l, h and d are its pair of words 0 and 1, and word 1; u and v words of dy.
  * All are those of the two pixels after these in the end. */
 #define MCT_X_LINE_PAIRS                                                                                     \
@@ -246,49 +259,71 @@ struct mct_x_line_steps {
     MCT_X_LINE_LD("d", "x", "on") "nop\n\t" MCT_X_PACK("a", "d", "b") MCT_X_HIGH("b", "d")                   \
     MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d") MCT_X_LINE_DOT("4", "a", "d0")                            \
     MCT_X_LINE_DOT("5", "b", "u") MCT_X_LINE_LD("u", "dy", "thrice")
-#define MCT_X_LINES(LENGTH, TWO)                                                                             \
+/* The last pixel, when it has no partner: word 2 of its row comes to words 0 and 1. */
+#define MCT_X_LINE_ALONE(v) ".insn r 0x57, 0, 0x68, %[a], x0, %[" v "]\n\t"
+#define MCT_X_LINE_LONE                                                                                      \
+    "lw %[a], 48(%[k])\n\t"                                                                                  \
+    "beqz %[a], 3f\n\t"                                                                                      \
+    MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS                                                                        \
+    MCT_X_LINE_LD("b", "x", "on") ".insn r 0x57, 0, 0x68, %[d0], x0, %[u]\n\t" "srli %[u], %[u], 16\n\t"     \
+    MCT_X_LINE_ALONE("l") MCT_X_LINE_DOT("0", "a", "d0") MCT_X_LINE_ALONE("h") MCT_X_LINE_DOT("1", "a", "u") \
+    MCT_X_LINE_ALONE("d") MCT_X_LINE_DOT("2", "a", "d0") "srli %[d], %[d], 16\n\t"                           \
+    MCT_X_LINE_DOT("3", "d", "u") MCT_X_LINE_ALONE("b") MCT_X_LINE_DOT("4", "a", "d0")                       \
+    "srli %[b], %[b], 16\n\t" MCT_X_LINE_DOT("5", "b", "u")
+#define MCT_X_LINE_GET(s, t)                                                                                 \
+    ".insn i 0x0b, 2, %[s" s "], 4(%[acc])\n\t" ".insn r 0x0b, 7, 0x10, %[s" t "], %[acc], %[a]\n\t"
+#define MCT_X_LINE_PUT(s, t)                                                                                 \
+    ".insn s 0x2b, 2, %[s" s "], 4(%[acc])\n\t" ".insn r 0x2b, 6, 0, %[a], %[acc], %[s" t "]\n\t"
+#define MCT_X_LINE_FIELD(to, offset) "lw %[" to "], " offset "(%[k])\n\t"
+#define MCT_X_LINES(LENGTH, TWO, LONE)                                                                       \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
-    MCT_X_LINE_LD("v", "dy", "back") MCT_X_LINE_LD("u", "dy", "thrice") MCT_X_LINE_LD("h", "x", "on")        \
-    "beqz %[lines], 1f\n\t"                                                                                  \
-    ".insn i 0x7b, 4, x1, %[lines], 2*" LENGTH "\n\t" /* lp.setup */                                        \
+    MCT_X_LINE_FIELD("n", "44") "lui %[select], 0x30\n\t" MCT_X_LINE_FIELD("on", "16")                       \
+    "addi %[select], %[select], 1\n\t" MCT_X_LINE_FIELD("twice", "20") MCT_X_LINE_FIELD("wrap", "24")        \
+    MCT_X_LINE_FIELD("next", "28") MCT_X_LINE_FIELD("back", "32") MCT_X_LINE_FIELD("thrice", "36")           \
+    MCT_X_LINE_FIELD("acc", "8")                                                                             \
+    "1:\t" MCT_X_LINE_FIELD("a", "12") MCT_X_LINE_FIELD("x", "0") MCT_X_LINE_FIELD("dy", "4")                \
+    MCT_X_LINE_GET("0", "1") MCT_X_LINE_GET("2", "3") MCT_X_LINE_GET("4", "5")                               \
+    MCT_X_LINE_LD("v", "dy", "back") MCT_X_LINE_FIELD("a", "40") MCT_X_LINE_LD("u", "dy", "thrice")          \
+    MCT_X_LINE_LD("h", "x", "on")                                                                            \
+    "beqz %[a], 2f\n\t"                                                                                      \
+    ".insn i 0x7b, 4, x1, %[a], 2*" LENGTH "\n\t" /* lp.setup */                                             \
     MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS TWO                                                                    \
     "add %[x], %[x], %[next]\n\t"                                                                            \
     MCT_X_LINE_LD("h", "x", "on")                                                                            \
-    "1:\n\t"
+    "2:\t" LONE                                                                                              \
+    "3:\t" MCT_X_LINE_FIELD("acc", "8") MCT_X_LINE_FIELD("a", "12") MCT_X_LINE_FIELD("b", "0")               \
+    MCT_X_LINE_PUT("0", "1") MCT_X_LINE_PUT("2", "3") MCT_X_LINE_PUT("4", "5")                               \
+    MCT_X_LINE_FIELD("a", "52") "sw %[acc], 8(%[k])\n\t" MCT_X_LINE_FIELD("c", "56")                         \
+    "add %[b], %[b], %[a]\n\t"                                                                               \
+    "addi %[c], %[c], -1\n\t"                                                                                \
+    "sw %[b], 0(%[k])\n\t"                                                                                   \
+    "sw %[c], 56(%[k])\n\t"                                                                                  \
+    "bnez %[c], 1b\n\t"                                                                                      \
+    ".option pop"
 /* clang-format on */
 #define MCT_X_LINE_OPERANDS                                                                                  \
-    "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]),                                    \
-        "+r"(sum[5]), [x] "+r"(x), [dy] "+r"(dy), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d),    \
-        [l] "=&r"(l), [h] "=&r"(h), [u] "=&r"(u), [v] "=&r"(v),                                              \
-        [d0] "=&r"(d0)                                                                                       \
-        : [lines] "r"(lines), [n] "r"(width / 2), [on] "r"(steps->on), [back] "r"(steps->back),              \
-          [twice] "r"(steps->twice_back), [thrice] "r"(steps->thrice_on), [wrap] "r"(steps->wrap),           \
-          [next] "r"(steps->next), [select] "r"(0x00030001u)
+    [s0] "=&r"(s0), [s1] "=&r"(s1), [s2] "=&r"(s2), [s3] "=&r"(s3), [s4] "=&r"(s4), [s5] "=&r"(s5),          \
+        [x] "=&r"(x), [dy] "=&r"(dy), [acc] "=&r"(acc), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c),            \
+        [d] "=&r"(d), [l] "=&r"(l), [h] "=&r"(h), [u] "=&r"(u), [v] "=&r"(v), [d0] "=&r"(d0), [n] "=&r"(n),  \
+        [on] "=&r"(on), [twice] "=&r"(twice), [wrap] "=&r"(wrap), [next] "=&r"(next), [back] "=&r"(back),    \
+        [thrice] "=&r"(thrice), [select] "=&r"(select) : [k] "r"(k)
 
-/* sum[2 t + c] continues with dy times what tap t meets in x, for the three taps of a row and two channels,
- * over the pairs of pixels of `rows` > 0 rows of `width` > 1 pixels of dy, whose first is at dy; x has two
- * pixels more in a row. The last pixel of an odd number is left out.
+/* acc[tap][channel] continues with dy times what the tap meets in x, for two channels and some rows of three
+ * taps, over rows of `width` > 1 pixels of dy; x has two pixels more in a row.
  *
  * Pairs go on from row to row, as the numbering of pixels does. Words of x are put together to pairs once:
  * the last tap of two pixels meets what the first tap of the next two does. It reads a row of x and two
  * pixels of dy behind the last that it needs. */
-MCT_INLINE void mct_x_depthwise_lines(float sum[6], const mct_elem *x, const mct_elem *dy,
-                                      const struct mct_x_line_steps *steps, uint32_t rows, uint32_t width) {
-    uint32_t a, b, c, d, l, h, u, v, d0;
-    uint32_t lines = width % 2 ? rows / 2 : rows;
-    dy = (const mct_elem *)(const void *)((const uint8_t *)dy - steps->back);
-    if (width % 2 == 0)
-        __asm__ volatile(MCT_X_LINES("23", "") ".option pop" : MCT_X_LINE_OPERANDS : "memory");
-    else if (rows % 2 == 0)
-        __asm__ volatile(MCT_X_LINES("64", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) ".option pop"
+MCT_INLINE void mct_x_depthwise_lines(struct mct_x_lines *k, uint32_t width) {
+    uint32_t s0, s1, s2, s3, s4, s5, x, dy, acc, a, b, c, d, l, h, u, v, d0, n, on, twice, wrap, next, back,
+        thrice, select;
+    if (width % 2)
+        __asm__ volatile(MCT_X_LINES("64", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS, MCT_X_LINE_LONE)
                          : MCT_X_LINE_OPERANDS
                          : "memory");
     else
-        __asm__ volatile(MCT_X_LINES("64", MCT_X_LINE_WRAP MCT_X_LINE_PAIRS) MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS
-                         ".option pop"
-                         : MCT_X_LINE_OPERANDS
-                         : "memory");
+        __asm__ volatile(MCT_X_LINES("23", "", "") : MCT_X_LINE_OPERANDS : "memory");
 }
 
 #endif

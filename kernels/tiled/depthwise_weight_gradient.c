@@ -19,11 +19,6 @@ static uint32_t *table(const struct mct_depthwise_place *p) {
     return (uint32_t *)(void *)p->own[1];
 }
 
-/* Whether pixels are as far from one another in x as in dy. */
-static bool along_lines(const struct mct_depthwise_walk *k) {
-    return k->row_step == 1 && k->column_step == 1 && k->out_width > 1;
-}
-
 static __attribute__((noinline)) void fill_table(const struct mct_depthwise_place *p) {
     const struct mct_depthwise_walk *k = p->walk;
     uint32_t *to = table(p);
@@ -69,36 +64,21 @@ static __attribute__((noinline)) void scattered(const struct mct_depthwise_place
     }
 }
 
-/* Two channels of a tile, one row of taps after the other. */
-static void two_channels(const struct mct_depthwise_place *p, const struct mct_depthwise_step *s,
-                         uint32_t c) {
+/* Pairs [first, last) of channels of a tile, pixels anywhere. */
+static __attribute__((noinline)) void anywhere(const struct mct_depthwise_place *p,
+                                               const struct mct_depthwise_step *s, uint32_t first,
+                                               uint32_t last) {
     const struct mct_depthwise_walk *k = p->walk;
-    const uint32_t rows = mct_depthwise_rows(k, s), width = k->out_width, pixels = rows * width;
-    const uint32_t part = k->part, channels = k->channels, down = mct_magnitude(k->tap_row) * part;
-    const int32_t pixel = (int32_t)(part * sizeof(mct_elem)), column = (int32_t)(k->pitch * sizeof(mct_elem));
-    const mct_elem *x = mct_depthwise_x_of(p, s) + c, *dy = mct_depthwise_y_of(p, s) + c;
-    const bool lines = along_lines(k);
-    float *acc = sums(p) + s->channel + c;
-    if (!lines) {
+    const uint32_t pixels = mct_depthwise_rows(k, s) * k->out_width,
+                   down = mct_magnitude(k->tap_row) * k->part;
+    for (uint32_t c = 2 * first; c < 2 * last; c += 2) {
+        const mct_elem *x = mct_depthwise_x_of(p, s) + c, *dy = mct_depthwise_y_of(p, s) + c;
+        float *acc = sums(p) + s->channel + c;
         if (pixels >= 2)
             scattered(p, acc, x, dy, down, pixels / 2);
-    } else {
-        const struct mct_x_line_steps steps = {
-            column, -2 * column, pixel - (int32_t)(width - 1) * column, pixel - (int32_t)k->wide * column,
-            -pixel, 3 * pixel};
-        const mct_elem *row = x;
-        float *to = acc;
-#pragma clang loop unroll(disable)
-        for (uint32_t i = 0; i < 3; i++, row += down, to += 3 * channels) {
-            float sum[6];
-            get_sums(sum, to, channels);
-            mct_x_depthwise_lines(sum, row, dy, &steps, rows, width);
-            put_sums(to, sum, channels);
-        }
-    }
-    if (pixels % 2) {
-        x += lines ? (rows - 1) * part + (width - 1) * k->pitch : table(p)[pixels - 1] / sizeof(mct_elem);
-        lone(acc, x, dy + (pixels - 1) * part, k->pitch, down, channels);
+        if (pixels % 2)
+            lone(acc, x + table(p)[pixels - 1] / sizeof(mct_elem), dy + (pixels - 1) * k->part, k->pitch,
+                 down, k->channels);
     }
 }
 
@@ -109,8 +89,36 @@ static void get_ready(const struct mct_depthwise_place *p) {
 
 static void tile(const struct mct_depthwise_place *p, const struct mct_depthwise_step *s, uint32_t first,
                  uint32_t last) {
-    for (uint32_t pair = first; pair < last; pair++)
-        two_channels(p, s, 2 * pair);
+    const struct mct_depthwise_walk *k = p->walk;
+    if (k->own_bytes[1]) {
+        anywhere(p, s, first, last);
+        return;
+    }
+    const uint32_t rows = mct_depthwise_rows(k, s), width = k->out_width;
+    const int32_t pixel = (int32_t)(k->part * sizeof(mct_elem)),
+                  column = (int32_t)(k->pitch * sizeof(mct_elem));
+    const mct_elem *x = mct_depthwise_x_of(p, s), *dy = mct_depthwise_y_of(p, s) + k->part;
+    float *acc = sums(p) + s->channel;
+    for (uint32_t c = 2 * first; c < 2 * last; c += 2) {
+        struct mct_x_lines lines = {
+            .x = x + c,
+            .dy = dy + c,
+            .acc = acc + c,
+            .tap = (int32_t)(k->channels * sizeof *acc) - 4,
+            .on = column,
+            .twice_back = -2 * column,
+            .wrap = pixel - (int32_t)(width - 1) * column,
+            .next = pixel - (int32_t)k->wide * column,
+            .back = -pixel,
+            .thrice_on = 3 * pixel,
+            .lines = width % 2 ? rows / 2 : rows,
+            .pairs = width / 2,
+            .odd = width % 2 & rows,
+            .down = k->tap_row * pixel,
+            .left = 3,
+        };
+        mct_x_depthwise_lines(&lines, width);
+    }
 }
 
 void MCT_TILED(depthwise_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {

@@ -59,7 +59,7 @@ FUNCTIONS = [
 ]
 #: A call begins with the kernel's number, the bytes of L1 it may use, and room for the transfers it started
 #: and the bytes of L1 it wrote that are not its; its arguments follow, then the buffers.
-ARGUMENTS, BUFFERS = 16, 256
+ARGUMENTS, BUFFERS = 16, 512
 #: Bytes before and behind what a kernel may use of L1.
 GUARD = 64
 #: Sizes in bytes that a call may have; the least that is enough travels.
