@@ -115,15 +115,16 @@ struct mct_x_down {
     "fadd.s %[" e "], %[" e "], %[bias0]\n\t" "fadd.s %[" f "], %[" f "], %[bias1]\n\t"                      \
     MCT_X_NARROW(e, f) ".insn r 0x57, 0, 0x18, %[u], %[u], gp\n\t" /* pv.max.h */
 /* Row r of x: its three words are in a, b and c, the third of the row before in d. It ends results r - 2 in e
- * and f, is the middle of results r - 1 in g and h, and begins results r in e and f. The last tap goes alone, by
- * fmacex.s.h. */
+ * and f, is the middle of results r - 1 in g and h, and begins results r in e and f, of which the first dot is left to
+ * the next row, with t. The last tap goes alone, by fmacex.s.h. Every other instruction is one of the floating-point
+ * unit, so that two cores that share one do not wait. */
 #define MCT_X_ROW(e, f, g, h, d, c, FINISH)                                                                  \
-    MCT_X_PACK("u", "a", d) MCT_X_HIGH(d, "a") MCT_X_DOT(g, "u", "f1") MCT_X_PACK("t", "b", "a")             \
-    MCT_X_DOT(h, d, "g1") MCT_X_HIGH("a", "b") MCT_X_DOT(e, "t", "f3") MCT_X_PACK("u", c, "b")               \
-    MCT_X_DOT(f, "a", "g3") MCT_X_HIGH("b", c) MCT_X_DOT(g, "u", "f2") "srli %[u], %[" c "], 16\n\t"         \
-    MCT_X_DOT(h, "b", "g2") MCT_X_LD(d, "back") MCT_X_MAC(e, c, "f4") MCT_X_LD("b", "back")                  \
-    MCT_X_MAC(f, "u", "g4") FINISH(e, f) MCT_X_ZERO(f) MCT_X_PUT MCT_X_DOT(f, "a", "g0")                     \
-    MCT_X_ZERO(e) MCT_X_LD("a", "down") MCT_X_DOT(e, "t", "f0")
+    MCT_X_DOT(g, "t", "f0") MCT_X_PACK("u", "a", d) MCT_X_DOT(g, "u", "f1") MCT_X_HIGH(d, "a")               \
+    MCT_X_DOT(h, d, "g1") MCT_X_PACK("t", "b", "a") MCT_X_DOT(e, "t", "f3") MCT_X_HIGH("a", "b")             \
+    MCT_X_DOT(f, "a", "g3") MCT_X_PACK("u", c, "b") MCT_X_DOT(g, "u", "f2") MCT_X_HIGH("b", c)               \
+    MCT_X_DOT(h, "b", "g2") "srli %[u], %[" c "], 16\n\t" MCT_X_MAC(e, c, "f4") MCT_X_LD(d, "back")          \
+    MCT_X_MAC(f, "u", "g4") MCT_X_LD("b", "back") FINISH(e, f) MCT_X_ZERO(f) MCT_X_DOT(f, "a", "g0")         \
+    MCT_X_PUT MCT_X_ZERO(e) MCT_X_LD("a", "down")
 #define MCT_X_DOWN(LENGTH, BIAS, FINISH)                                                                     \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
@@ -252,13 +253,13 @@ struct mct_x_lines {
  * row with the second pixel. */
 #define MCT_X_LINE_WRAP                                                                                      \
     MCT_X_LINE_LD("b", "x", "twice") MCT_X_PACK("d0", "v", "u") MCT_X_LINE_LD("a", "x", "wrap")              \
-    MCT_X_HIGH("u", "v") MCT_X_LINE_LD("c", "x", "on") MCT_X_LINE_LD("v", "dy", "back")                      \
-    MCT_X_LINE_LD("h", "x", "on") MCT_X_PACK("l", "c", "a") MCT_X_HIGH("a", "c")                             \
-    MCT_X_LINE_DOT("0", "l", "d0") MCT_X_LINE_DOT("1", "a", "u") MCT_X_PACK("l", "h", "d")                   \
-    MCT_X_HIGH("d", "h") MCT_X_LINE_DOT("2", "l", "d0") MCT_X_LINE_DOT("3", "d", "u")                        \
-    MCT_X_LINE_LD("d", "x", "on") "nop\n\t" MCT_X_PACK("a", "d", "b") MCT_X_HIGH("b", "d")                   \
-    MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d") MCT_X_LINE_DOT("4", "a", "d0")                            \
-    MCT_X_LINE_DOT("5", "b", "u") MCT_X_LINE_LD("u", "dy", "thrice")
+    MCT_X_HIGH("u", "v") MCT_X_LINE_LD("c", "x", "on") MCT_X_LINE_LD("h", "x", "on")                         \
+    MCT_X_PACK("l", "c", "a") MCT_X_HIGH("a", "c") MCT_X_LINE_DOT("0", "l", "d0")                            \
+    MCT_X_LINE_LD("c", "x", "on") MCT_X_LINE_DOT("1", "a", "u") MCT_X_PACK("l", "h", "d")                    \
+    MCT_X_HIGH("d", "h") MCT_X_LINE_DOT("2", "l", "d0") MCT_X_PACK("a", "c", "b")                            \
+    MCT_X_LINE_DOT("3", "d", "u") MCT_X_HIGH("b", "c") MCT_X_LINE_DOT("4", "a", "d0")                        \
+    MCT_X_PACK("l", "c", "h") MCT_X_LINE_DOT("5", "b", "u") MCT_X_HIGH("h", "c")                             \
+    MCT_X_LINE_LD("v", "dy", "back") "mv %[d], %[c]\n\t" MCT_X_LINE_LD("u", "dy", "thrice")
 /* The last pixel, when it has no partner: word 2 of its row comes to words 0 and 1. */
 #define MCT_X_LINE_ALONE(v) ".insn r 0x57, 0, 0x68, %[a], x0, %[" v "]\n\t"
 #define MCT_X_LINE_LONE                                                                                      \
