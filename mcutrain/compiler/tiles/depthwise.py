@@ -9,8 +9,8 @@ from mcutrain.ops.depthwise_plan import PART, DepthwisePlan, granule, plan, take
 
 #: Cycles of a worker for a result of two channels: as it goes down, otherwise, for a bias, of the weight
 #: gradient; for two channels of a tile, for a tile.
-_DOWN_PIXEL, _PIXEL, _BIAS, _GRADIENT_PIXEL = 25.5, 44, 4, 33
-_PER_CHANNELS, _GRADIENT_PER_CHANNELS, _PER_TILE = 60, 500, 250
+_DOWN_PIXEL, _PIXEL, _BIAS, _GRADIENT_PIXEL = 24, 44, 4, 31.5
+_PER_CHANNELS, _GRADIENT_PER_CHANNELS, _PER_TILE = 110, 170, 230
 
 
 class DepthwiseFamily:
