@@ -91,7 +91,7 @@ class DepthwisePlan:
 
 
 #: Of a shape that tiled kernels do not take.
-NO_PLAN = (0,) * 37
+NO_PLAN: tuple[int, ...] = (0,) * 37
 
 
 def takes(kernel: str, shape: Mapping[str, int]) -> bool:
