@@ -30,7 +30,7 @@ def test_arguments_have_the_planned_addresses_and_exact_values() -> None:
     assert ".bias = (void *)(mct_data + 32)," in text
     assert ".y = (void *)(mct_arena + 16)," in text
     assert f".hi = {float_literal(0.1)}," in text
-    assert "{mct_dense_f16, &arguments_0}, /* Dense fc */" in text
+    assert "{mct_dense_f16, &arguments_0, sizeof arguments_0}, /* Dense fc */" in text
     assert '{"infer", infer_calls, 1},' in text
     assert "uint8_t mct_arena[32]" in text
 
@@ -57,7 +57,7 @@ def test_equal_arguments_are_stored_once() -> None:
     plan = plan_memory([dense_graph("infer"), dense_graph("evaluate")], Options())
     text = emit("m", plan, data_image(plan), BUILD_ID, 8).files["model.c"].decode()
     assert text.count("static const struct mct_dense ") == 1
-    assert text.count("&arguments_0}") == 2
+    assert text.count("&arguments_0, sizeof arguments_0}") == 2
 
 
 def test_output_is_the_same_to_the_byte() -> None:
