@@ -6,7 +6,7 @@ give: the loops here decide what runs in which order, the Executor computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import log
 from types import TracebackType
 from typing import Any
@@ -95,20 +95,35 @@ class Learner:
                 np.count_nonzero(outputs.reshape(len(samples), -1).argmax(1) == np.asarray(targets).ravel())
             )
             return Evaluation(len(samples), None, hits / max(len(samples), 1) if classify else None)
-        total, hits = 0.0, 0
+        total, hits, done = 0.0, 0, 0
+        for loss, right in self.scores(samples, targets, range(len(samples) // self.rows)):
+            total += loss * self.rows
+            hits += right
+            done += self.rows
+            if on_sample:
+                on_sample(done, len(samples))
+        n = max(len(samples), 1)
+        return Evaluation(len(samples), total / n, hits / n if classify else None)
+
+    def scores(
+        self, samples: Samples, targets: Array | Samples, chosen: Iterable[int]
+    ) -> Iterator[tuple[float, int]]:
+        """Mean loss and right answers (of a regression: 0) of each of the ``chosen`` device batches.
+
+        ``samples`` and ``targets`` are those of :meth:`training_set`.
+        """
+        classify = self.manifest.options.loss != "mse"
         program = self.manifest.program("evaluate")
-        for i in range(0, len(samples), self.rows):
+        for number in chosen:
+            i = int(number) * self.rows
             rows = self.rows_of(targets, i, program.inputs[1])
             inputs = {self._input.name: self.rows_of(samples, i, self._input.name), program.inputs[1]: rows}
             got = self.executor.run("evaluate", inputs, ["loss", self._output.name])
-            total += float(got["loss"][0]) * self.rows
+            right = 0
             if classify:
-                scores = got[self._output.name].reshape(self.rows, -1)
-                hits += int(np.count_nonzero(scores.argmax(1) == rows.ravel()))
-            if on_sample:
-                on_sample(i + self.rows, len(samples))
-        n = max(len(samples), 1)
-        return Evaluation(len(samples), total / n, hits / n if classify else None)
+                answers = got[self._output.name].reshape(self.rows, -1).argmax(1)
+                right = int(np.count_nonzero(answers == rows.ravel()))
+            yield float(got["loss"][0]), right
 
     # ---- training
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,36 @@ class Goal:
             return False
         return not (np.isfinite(now.loss) and now.loss - before.loss <= self.rise)
 
+    def out_of_reach(self, total: int) -> Callable[[Evaluation], bool]:
+        """Whether the first samples of a forget set of ``total`` tell that it isn't forgotten."""
+
+        def certain(so_far: Evaluation) -> bool:
+            if self.target is None or so_far.accuracy is None:
+                return False
+            return _hits(so_far) / total > self.target
+
+        return certain
+
+    def surely_hurt(self, before: Evaluation, total: int) -> Callable[[Evaluation], bool]:
+        """Whether the first samples of a guard set of ``total`` tell that it lost too much."""
+
+        def certain(so_far: Evaluation) -> bool:
+            if so_far.accuracy is not None:
+                at_best = (_hits(so_far) + total - so_far.samples) / total
+                if self.hurt(before, Evaluation(total, None, at_best)):
+                    return True
+            if before.loss is None or so_far.loss is None:
+                return False
+            # a loss is never below zero
+            lost = so_far.loss * so_far.samples / total
+            return not (np.isfinite(lost) and lost - before.loss <= self.rise + 1e-9 * before.loss)
+
+        return certain
+
+
+def _hits(scored: Evaluation) -> int:
+    return round((scored.accuracy or 0.0) * scored.samples)
+
 
 def asks_validation(run: Run) -> int:
     """Samples that finding the default target streams: the validation set, or none."""
@@ -106,7 +137,11 @@ def _default_target(run: Run) -> float | None:
 
 def describe(run: Run, name: str) -> str:
     """The score of a set in a few characters, for progress."""
-    scored = run.evaluate(name)
+    return words(name, run.evaluate(name))
+
+
+def words(name: str, scored: Evaluation) -> str:
+    """The score of a set in a few characters, or of its first samples where it was broken off."""
     if scored.accuracy is not None:
         return f"{name} {100 * scored.accuracy:.1f} %"
     return f"{name} loss {scored.loss:.4g}"

@@ -104,16 +104,21 @@ class Run:
             )
             if pair is not None
         }
+        #: which retained samples are the guard set, where it was drawn from them
+        self._guard_rows: Array | None = None
         if "guard" not in self.sets and "retain" in self.sets:
             retain = self.sets["retain"]
             rows = guard_rows(retain, self.learner.rows, task.seed, self.classify)
             pair = (retain.samples[rows], np.asarray(retain.targets)[rows])
             self.sets["guard"] = open_set(self.learner, "guard", pair)
+            self._guard_rows = rows
         self.inference = self.gradient = self.steps = 0
         #: what became of the importance, where the method itself saw to it
         self.recomputed: list[Carrier] = []
         self._version = self._newest = 0
         self._evaluations: dict[tuple[str, int], Evaluation] = {}
+        #: losses and right answers of each device batch, ``[batches, 2]``
+        self._losses: dict[tuple[str, int], Array] = {}
 
     def __getitem__(self, name: str) -> Set:
         """A set by name; raises OptionError when the task has none."""
@@ -122,6 +127,11 @@ class Run:
                 f"method '{self.method.name}:{self.variant}' needs the {name} set", f"give one (--{name})"
             )
         return self.sets[name]
+
+    @property
+    def guard_is_drawn(self) -> bool:
+        """Whether the guard set is a part of the retain set, whose scores tell its own."""
+        return self._guard_rows is not None
 
     def number(self, name: str) -> float:
         """A numeric setting."""
@@ -145,16 +155,53 @@ class Run:
 
     # ---- what streams
 
-    def evaluate(self, name: str) -> Evaluation:
-        """Loss and accuracy on a set with the weights of now."""
+    def evaluate(
+        self,
+        name: str,
+        until: Callable[[Evaluation], bool] | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Evaluation:
+        """Loss and accuracy on a set with the weights of now.
+
+        ``until`` is asked after every device batch whether what is known so far, of which it is shown the
+        evaluation, is enough; what was broken off is not remembered.  ``order`` are the numbers of all
+        device batches in another order.
+        """
         key = (name, self._version)
-        if key not in self._evaluations:
-            held = self[name]
-            self._evaluations[key] = self.learner.evaluate(
-                held.samples, held.targets, on_sample=lambda done, n: self.event(f"scoring {name}", done, n)
-            )
-            self.inference += len(held)
+        if key in self._evaluations:
+            return self._evaluations[key]
+        held, rows = self[name], self.learner.rows
+        known = self._losses.get(("retain", self._version))
+        if name == "guard" and known is not None and self._guard_rows is not None and rows == 1:
+            scored = known[self._guard_rows]
+        else:
+            scored = np.zeros((held.batches, 2))
+            so_far = np.zeros(2)
+            numbers = range(held.batches) if order is None else order
+            found = self.learner.scores(held.samples, held.targets, numbers)
+            for done, (number, score) in enumerate(zip(numbers, found, strict=True), 1):
+                self.inference += rows
+                scored[number] = score
+                so_far += score
+                self.event(f"scoring {name}", done * rows, len(held))
+                if until is not None and done < held.batches:
+                    partial = self._evaluation(so_far, done)
+                    if until(partial):
+                        return partial
+        self._losses[key] = scored
+        self._evaluations[key] = self._evaluation(scored.sum(0), len(scored))
         return self._evaluations[key]
+
+    def losses(self, name: str) -> Array:
+        """Loss of each device batch of a set with the weights of now, float64."""
+        self.evaluate(name)
+        return self._losses[name, self._version][:, 0]
+
+    def _evaluation(self, score: Array, batches: int) -> Evaluation:
+        """Sums of losses and right answers over device batches as an evaluation."""
+        samples = batches * self.learner.rows
+        accuracy = float(score[1]) / samples if self.classify else None
+        return Evaluation(samples, float(score[0]) / batches, accuracy)
 
     def infer(self, held: Set) -> Array:
         """Outputs for a set's samples, float32 ``[n, *output]``."""
@@ -206,13 +253,14 @@ class Run:
         inputs: Mapping[str, Any] | None = None,
         outputs: Sequence[str] = (),
         *,
+        calls: tuple[int, int] | None = None,
         changes: bool = False,
     ) -> dict[str, Array]:
-        """Run a Program that takes no samples; ``changes`` says whether it touches the weights."""
+        """Run a Program that takes no samples, or ``calls`` of it; ``changes``: it touches the weights."""
         if changes:
             self.changed()
         arrays = {name: np.asarray(value, np.float32) for name, value in (inputs or {}).items()}
-        return self.learner.executor.run(program, arrays, outputs)
+        return self.learner.executor.run(program, arrays, outputs, calls)
 
     # ---- state
 
@@ -229,6 +277,11 @@ class Run:
             if t.trained or t.name in _STATE or t.name.endswith(_STATE_SUFFIXES)
         ]
         return Snapshot(self.learner.executor.read(names), self._version)
+
+    @property
+    def version(self) -> int:
+        """Which of all weights so far these are."""
+        return self._version
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a saved state back; evaluations made at it hold again."""

@@ -7,27 +7,30 @@ samples to forget.  Where I_f > α·I_o a parameter is multiplied by
 min(λ·I_o / I_f, 1).  As I_f / I_o is at most N / n_f, α is searched downwards
 from there until the forget set is forgotten; the guard set says when that is
 too much, and then everything is put back.
+
+I_o is put together of two means, I_o = (n_r·I_r + n_f·I_f) / N.  The forget
+set is measured whole, which keeps that bound; of the n_r retained samples a
+part that stands for all is enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from mcutrain.errors import DataError, OptionError
-from mcutrain.events import Evaluation
+from mcutrain.executor import Array
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning.base import Carrier, Cost, Method, Outcome, Streamed, Task, Variant, register
-from mcutrain.unlearning.goal import GUARD_POINTS, TARGET, Goal, asks_validation, describe
+from mcutrain.unlearning.goal import GUARD_POINTS, TARGET, Goal, asks_validation
 from mcutrain.unlearning.options import Option, Value
-from mcutrain.unlearning.run import Run, Set, Snapshot
+from mcutrain.unlearning.run import Run, Set
+from mcutrain.unlearning.thresholds import DAMPINGS, FIRST_LOOKS, Search, depths
 
-#: Values of α that are tried, as shares of N / n_f.
-SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
-#: Values of λ that are tried.  As I_f / I_o is at most N / n_f, λ = 1 leaves a good part of every weight
-#: where few classes share the data.
-DAMPINGS = (1.0, 0.3, 0.0)
+#: Purpose of random numbers, see :meth:`Run.rng`.
+_SAMPLE = 1
 
 
 @register
@@ -36,9 +39,12 @@ class Ssd(Method):
     summary = "dampens the weights that matter more to the forget set than to the rest"
     honesty = "suppression"
     variants = (Variant("search", "searches the threshold downwards, guarded"),)
-    needs_retain = "a guard set; all training data once, unless the importance is stored"
+    needs_retain = "a guard set; the retained data once, unless the importance is stored"
     memory_words = "1 byte a trained parameter"
-    cost_words = "forget set forward and backward once, then forward with the guard set for each threshold"
+    cost_words = (
+        "retained data forward once, forget set and a part of them backward, then two to four times forget "
+        "and guard set forward"
+    )
     options = (
         TARGET,
         GUARD_POINTS,
@@ -61,6 +67,32 @@ class Ssd(Method):
             64,
         ),
         Option(
+            "layers",
+            int,
+            None,
+            "dampen only the last layers, so many; by default all, and where the guard set suffers from that "
+            "the last one",
+            1,
+            1 << 16,
+        ),
+        Option(
+            "importance_samples",
+            int,
+            160,
+            "retained samples, at most, from whose gradients the importance of all is estimated",
+            32,
+            1 << 31,
+        ),
+        Option(
+            "search_samples",
+            int,
+            None,
+            "samples scored after which no further threshold is tried; by default twice the forget and "
+            "guard sets",
+            0,
+            1 << 31,
+        ),
+        Option(
             "training_samples",
             int,
             None,
@@ -79,66 +111,89 @@ class Ssd(Method):
 
     def cost(self, task: Task) -> Cost:
         run = Run(self, task)
-        forget, guard = run["forget"], run["guard"]
-        measured = 0 if run.settings["training_samples"] is not None else len(run["retain"]) + len(forget)
-        trials = 1 if run.settings["alpha"] is not None else len(SHARES) + run.count("refine")
-        trials *= len(_dampings(run))
-        inference = run.scoring() + asks_validation(run) + (trials - 1) * (len(forget) + len(guard))
-        return Cost(Streamed(inference, measured + len(forget)))
+        forget, guard, retain = len(run["forget"]), len(run["guard"]), 0
+        _depths(run)
+        gradient, inference = forget, run.scoring() + asks_validation(run)
+        if run.settings["training_samples"] is None:
+            retain = len(run["retain"])
+            gradient += min(retain, run.count("importance_samples"))
+            inference += retain - (guard if run.guard_is_drawn else 0)
+        one = forget + guard + FIRST_LOOKS
+        search = _most(run) + one
+        if run.settings["alpha"] is not None:
+            search = min(search, len(_dampings(run)) * one)
+        return Cost(Streamed(inference + search, gradient))
 
     def run(self, task: Task) -> Outcome:
         run = Run(self, task)
         forget = run["forget"]
         run["guard"]
-        run.score_before()
+        tried = _depths(run)
         goal = Goal.of(run)
         with run.undone_on_error() as before:
             if goal.reached(run.evaluate("forget")):
+                run.score_before()
                 return run.outcome("the forget set is at its target already", before, changed=False)
-            samples = _original_importance(run)
-            factor = accumulate_squares(run, [forget])
-            measured, guard = run.save(), run.evaluate("guard")
-            alphas = [s * samples / len(forget) for s in SHARES]
-            if run.settings["alpha"] is not None:
-                alphas = [run.number("alpha")]
-            for damping in _dampings(run):
-                stop = _search(run, goal, guard, measured, (damping, factor), alphas)
-                if not stop:
-                    break
+            known = measure(run)
+            guard = run.evaluate("guard")
+            search = Search(run, goal, guard, known.samples / len(forget), float(known.factor), _most(run))
+            alpha = None if run.settings["alpha"] is None else run.number("alpha")
+            stop = search.search(tried, _dampings(run), alpha)
             if stop:
-                run.restore(measured)
                 run.recomputed.append(Carrier("importance", "kept", "of all training samples"))
                 return run.outcome(stop, before, changed=False, missed=True)
-            if samples > len(forget):
-                run.execute("retain_importance", {"retention": [samples, len(forget), factor]})
-                run.recomputed.append(Carrier("importance", "recomputed", "of the retained samples"))
-            run.chosen["samples_left"] = samples - len(forget)
+            known.forget(run)
+            run.chosen["samples_left"] = known.samples - len(forget)
             return run.outcome("the forget set is at its target", before)
 
 
-def measure_importance(run: Run, sets: Sequence[Set]) -> int:
-    """Store the importance of all these samples on the device; returns how many they are."""
-    factor = accumulate_squares(run, sets)
+@dataclass(frozen=True)
+class Known:
+    """What the device holds: I_o, and squares of the forget set."""
+
+    #: N
+    samples: int
+    #: what makes the accumulated squares the mean I_f
+    factor: np.float32
+    #: codes of I_r by tensor, where it was measured
+    retained: Mapping[str, Array] | None = None
+
+    def forget(self, run: Run) -> None:
+        """Leave I_r on the device, the importance of who is left."""
+        gone = len(run["forget"])
+        if self.retained is not None:
+            run.learner.executor.write(self.retained)
+        elif self.samples > gone:
+            run.execute("retain_importance", {"retention": [self.samples, gone, self.factor]})
+        else:
+            return
+        run.recomputed.append(Carrier("importance", "recomputed", "of the retained samples"))
+
+
+def store_importance(run: Run, factor: np.float32) -> None:
+    """Keep the accumulated squares as importance; ``factor`` makes them a mean."""
     run.execute("store_importance", {"importance_factor": [factor]})
-    return sum(len(held) for held in sets)
 
 
-def accumulate_squares(run: Run, sets: Sequence[Set]) -> np.float32:
-    """Sum the squared gradients of every sample; returns what makes the sum a mean without loss scale.
+def accumulate_squares(run: Run, held: Set, chosen: Sequence[Array] | None = None) -> np.float32:
+    """Sum the squared gradients of samples; returns what makes the sum a mean without loss scale.
 
-    Where a scaled gradient overflows FP16 the pass is repeated at half the loss scale.
+    Of ``chosen``, those of ``[i]`` count ``4 ** i`` times; all count once by default.  Where a scaled
+    gradient overflows FP16 the pass is repeated at half the loss scale.
     """
-    executor, count = run.learner.executor, sum(len(held) for held in sets)
-    norms = run.manifest.program("statistics").outputs[::2]
+    executor, norms = run.learner.executor, run.manifest.program("statistics").outputs[::2]
+    levels = [np.arange(held.batches)] if chosen is None else chosen
+    total, count = sum(map(len, levels)), sum(len(rows) * 4**level for level, rows in enumerate(levels))
     while True:
         executor.run("zero_gradients")
-        done = 0
-        for held in sets:
-            for number in range(held.batches):
+        scale, done = float(executor.read(["loss_scale"])["loss_scale"][0]), 0
+        for level, rows in enumerate(levels):
+            executor.write({"loss_scale": np.array([scale * 2**level], np.float32)})
+            for number in rows:
                 run.accumulate(held, [number], program="importance", clear=False)
-                done += run.learner.rows
-                run.event("importance", done, count)
-        scale = float(executor.read(["loss_scale"])["loss_scale"][0])
+                done += 1
+                run.event("importance", done, total)
+        executor.write({"loss_scale": np.array([scale], np.float32)})
         squares = executor.run("statistics", {}, norms)
         if all(np.isfinite(value).all() for value in squares.values()):
             return np.float32(1.0 / (count * scale * scale))
@@ -147,73 +202,114 @@ def accumulate_squares(run: Run, sets: Sequence[Set]) -> np.float32:
         executor.write({"loss_scale": np.array([scale / 2], np.float32)})
 
 
-def _original_importance(run: Run) -> int:
-    """Have the importance of all training samples on the device; returns their number."""
-    given = run.settings["training_samples"]
+def measure(run: Run) -> Known:
+    """Have I_o on the device, and squares of the forget set in the accumulators."""
     forget = run["forget"]
-    if given is None:
-        samples = measure_importance(run, [forget, run["retain"]])
-        run.chosen["training_samples"] = samples
-        return samples
+    if run.settings["training_samples"] is not None:
+        samples = _stored(run)
+        return Known(samples, accumulate_squares(run, forget))
+    retain = run["retain"]
+    most = run.count("importance_samples")
+    labels = retain.labels() if run.classify else np.zeros(len(retain), np.int64)
+    chosen = representatives(run.losses("retain"), labels, most, run.rng(_SAMPLE))
+    store_importance(run, accumulate_squares(run, retain, chosen))
+    retained = run.learner.executor.read(_importances(run))
+    factor = accumulate_squares(run, forget)
+    # the mean without -n_f samples is the mean with n_f more
+    run.execute("retain_importance", {"retention": [len(retain), -len(forget), factor]})
+    samples = len(retain) + len(forget)
+    run.chosen.update(training_samples=samples, importance_samples=sum(map(len, chosen)))
+    return Known(samples, factor, retained)
+
+
+def portions(count: int, most: int) -> list[int]:
+    """How many samples stand for 1, 4, 16 … of ``count`` ones: together all of them, at most ``most``.
+
+    Each of these weights has about as many.  A weight is the square of a power of two, so that the loss
+    scale can multiply gradients by its root.
+    """
+    if most >= count:
+        return [count]
+    levels = 2
+    while most // levels * (4**levels - 1) // 3 < count:
+        levels += 1
+    while sum(found := _split(count, levels, 0)) > most and 4**levels <= count:
+        levels += 1
+    for each in range(1, most):
+        tried = _split(count, levels, each)
+        if sum(tried) <= most:
+            found = tried
+    return found
+
+
+def _split(count: int, levels: int, each: int) -> list[int]:
+    """``each`` samples, or a few more, of all weights but the largest, which takes what is left."""
+    found = [0] * levels
+    for level in reversed(range(levels)):
+        below = each * (4**level - 1) // 3
+        found[level] = max(count - below, 0) // 4**level
+        count -= found[level] * 4**level
+    return found
+
+
+def representatives(losses: Array, labels: Array, most: int, rng: np.random.Generator) -> list[Array]:
+    """Indices of samples that stand for all: those of ``[i]`` for ``4 ** i`` each.
+
+    Gradients rise with the loss.  The samples of the highest losses, among all and in each class, stand for
+    themselves, the others in groups of alike ones (by class and loss) for which one is drawn.
+    """
+    falling = np.argsort(-losses, kind="stable")
+    classes = np.unique(labels)
+    rank = np.zeros(len(losses), np.int64)
+    rank[falling] = np.arange(len(losses))
+    for label in classes:
+        own = falling[labels[falling] == label]
+        rank[own] = np.minimum(rank[own], np.arange(len(own)) * len(classes))
+    ranked = falling[np.argsort(rank[falling], kind="stable")]
+    chosen, start = [], 0
+    for level, groups in enumerate(portions(len(losses), most)):
+        rows = ranked[start : start + groups * 4**level]
+        start += len(rows)
+        alike = rows[np.lexsort((-losses[rows], labels[rows]))].reshape(groups, 4**level)
+        chosen.append(np.sort(alike[np.arange(groups), rng.integers(4**level, size=groups)]))
+    return chosen
+
+
+def _importances(run: Run) -> list[str]:
+    return [t.name for t in run.manifest.tensors if t.name.endswith(".importance")]
+
+
+def _stored(run: Run) -> int:
+    """The number of samples behind the importance that the device holds."""
+    forget = run["forget"]
     samples = run.count("training_samples")
     if samples < len(forget):
         raise OptionError(
             f"training_samples is {samples}, and {len(forget)} are to be forgotten", "give the number of all"
         )
-    names = [t.name for t in run.manifest.tensors if t.name.endswith(".importance")]
-    if not any(array.any() for array in run.learner.executor.read(names).values()):
+    if not any(array.any() for array in run.learner.executor.read(_importances(run)).values()):
         raise OptionError(
             "no importance is stored on this device", "leave out training_samples and give --retain"
         )
     return samples
 
 
+def _most(run: Run) -> int:
+    """Samples that the search may stream before it gives up."""
+    if run.settings["search_samples"] is not None:
+        return run.count("search_samples")
+    return 2 * (len(run["forget"]) + len(run["guard"]))
+
+
 def _dampings(run: Run) -> tuple[float, ...]:
     return DAMPINGS if run.settings["damping"] is None else (run.number("damping"),)
 
 
-def _search(
-    run: Run,
-    goal: Goal,
-    guard: Evaluation,
-    start: Snapshot,
-    how: tuple[float, np.float32],
-    alphas: Sequence[float],
-) -> str:
-    """Dampen with falling thresholds; returns why it failed, or nothing and leaves the network dampened.
-
-    ``guard`` is what the guard set scored at ``start``; ``how`` is λ, and what makes the accumulated
-    squares a mean.
-    """
-    halvings = run.count("refine") if len(alphas) > 1 else 0
-    total, waiting = len(alphas) + halvings, list(alphas)
-    # the smallest threshold that forgets too little, and the largest that forgets but hurts
-    above, below = alphas[0] / SHARES[0], 0.0
-    found = ""
-    for trial in range(1, total + 1):
-        if not waiting:
-            break
-        alpha = waiting.pop(0)
-        run.restore(start)
-        got = run.execute("dampen", {"dampening": [alpha, *how]}, ["selected"], changes=True)
-        found = describe(run, "forget")
-        # harm grows with forgetting: the guard set is only worth its time where there is enough of that
-        enough = goal.reached(run.evaluate("forget"))
-        hurt = enough and goal.hurt(guard, run.evaluate("guard"))
-        if enough:
-            found += f", {describe(run, 'guard')}"
-        run.event(f"thresholds, λ = {how[0]:g}", trial, total, found)
-        run.chosen["thresholds"] = int(run.chosen.get("thresholds") or 0) + 1
-        if enough and not hurt:
-            selected = int(got["selected"][0])
-            run.chosen.update(alpha=float(np.float32(alpha)), damping=how[0], selected=selected)
-            return ""
-        if hurt:
-            below = alpha
-        else:
-            above = alpha
-        if below:
-            waiting = [float(np.sqrt(above * below))]
-    if below:
-        return f"put back: the guard set suffers before the forget set is at its target ({found})"
-    return f"put back: no threshold brings the forget set to its target ({found})"
+def _depths(run: Run) -> tuple[int, ...]:
+    known = depths(run.manifest)
+    if run.settings["layers"] is not None:
+        layers = run.count("layers")
+        if layers > known[0]:
+            raise OptionError(f"layers is {layers}, {known[0]} train", f"give 1 to {known[0]}")
+        return (layers,)
+    return known[:1] if run.settings["alpha"] is not None else known

@@ -7,14 +7,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from forgetting import Trained
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcutrain.errors import OptionError
+from mcutrain.events import Evaluation
 from mcutrain.executor import Array, same_bits
 from mcutrain.learning import Learner
 from mcutrain.numerics import octaves
-from mcutrain.unlearning import Progress, Task, find_method
+from mcutrain.unlearning import Labelled, Progress, Task, find_method
+from mcutrain.unlearning.goal import Goal
 from mcutrain.unlearning.run import Run, open_set
-from mcutrain.unlearning.ssd import SHARES, Ssd, accumulate_squares, measure_importance
+from mcutrain.unlearning.ssd import (
+    Ssd,
+    accumulate_squares,
+    measure,
+    portions,
+    representatives,
+    store_importance,
+)
+from mcutrain.unlearning.thresholds import SHARES
 
 SSD = find_method("ssd")
 
@@ -23,6 +35,14 @@ def task(trained: Trained, learner: Learner, count: int = 60, **options: object)
     forget, retain = trained.of_class(3)
     return Task(
         learner, (forget[0][:12], forget[1][:12]), (retain[0][:count], retain[1][:count]), options=options
+    )
+
+
+def both(given: Task) -> Labelled:
+    assert given.retain is not None
+    return (
+        np.concatenate([np.asarray(given.forget[0]), np.asarray(given.retain[0])]),
+        np.concatenate([np.asarray(given.forget[1]), np.asarray(given.retain[1])]),
     )
 
 
@@ -37,7 +57,7 @@ def test_importance_is_the_mean_of_squared_gradients_of_single_samples(trained: 
         learner.load(trained.weights)
         given = task(trained, learner)
         run = Run(Ssd(), given)
-        assert measure_importance(run, [run["forget"], run["retain"]]) == 72
+        store_importance(run, accumulate_squares(run, open_set(learner, "all", both(given))))
         stored = importance(learner)
         total: dict[str, Array] = {}
         for pair in (given.forget, given.retain):
@@ -66,7 +86,7 @@ def test_alpha_of_all_over_forgotten_selects_nothing(trained: Trained) -> None:
             assert (outcome.changed, outcome.missed) == (False, True)
             assert outcome.after == outcome.before
             run = Run(Ssd(), given)
-            factor = accumulate_squares(run, [run["forget"]])
+            factor = accumulate_squares(run, run["forget"])
             for share, some in ((1.0, False), (0.5, True)):
                 alpha = share * (count + 12) / 12
                 got = run.execute("dampen", {"dampening": [alpha, 0.0, factor]}, ["selected"], changes=True)
@@ -122,7 +142,7 @@ def test_retained_importance_needs_no_retained_data(trained: Trained) -> None:
         device.load(trained.weights)
         run = Run(Ssd(), given)
         assert given.retain is not None
-        measure_importance(run, [open_set(device, "retain", given.retain)])
+        store_importance(run, accumulate_squares(run, open_set(device, "retain", given.retain)))
         wanted = importance(device)
     for name, codes in wanted.items():
         large = codes > 40
@@ -132,7 +152,7 @@ def test_retained_importance_needs_no_retained_data(trained: Trained) -> None:
 
 def test_the_search_goes_down_the_shares(trained: Trained) -> None:
     with trained.build.session() as device:
-        given = task(trained, device, 120, target=0.0, guard_points=100, damping=1.0)
+        given = task(trained, device, 120, target=0.0, guard_points=100, damping=1.0, refine=0, layers=2)
         outcome = trained.run(device, "ssd", given)
     assert outcome.missed == (outcome.after["forget"].accuracy != 0)
     assert int(outcome.parameters["thresholds"] or 0) <= len(SHARES)
@@ -141,15 +161,154 @@ def test_the_search_goes_down_the_shares(trained: Trained) -> None:
         assert any(abs(share - s) < 1e-6 for s in SHARES)
 
 
+@given(st.integers(1, 5000), st.integers(32, 600))
+def test_portions_stand_for_all(count: int, most: int) -> None:
+    found = portions(count, most)
+    assert sum(groups * 4**level for level, groups in enumerate(found)) == count
+    assert min(found) >= 0
+    assert sum(found) <= most
+    assert found == [count] or most < count
+
+
+@given(st.integers(1, 400), st.integers(32, 120), st.integers(0, 9), st.integers(1, 12))
+def test_each_sample_is_as_likely_as_its_weight_says(n: int, most: int, seed: int, classes: int) -> None:
+    """Groups cut the samples into parts, whose losses fall within a class; one of each is drawn."""
+    rng = np.random.default_rng(seed)
+    losses, labels = rng.exponential(size=n), rng.integers(classes, size=n)
+    chosen = representatives(losses, labels, most, rng)
+    rows = np.concatenate(chosen)
+    assert len(np.unique(rows)) == len(rows)
+    assert [len(r) for r in chosen] == portions(n, most)
+    # those that stand for themselves include the highest losses
+    alone = len(chosen[0])
+    assert set(np.argsort(-losses)[: alone // (classes + 1)]) <= set(chosen[0])
+
+
+def test_the_draw_is_unbiased() -> None:
+    rng = np.random.default_rng(4)
+    losses, labels = rng.exponential(size=200), rng.integers(5, size=200)
+    values = losses * rng.uniform(0.5, 2, 200)
+    sums = [
+        sum(
+            values[rows].sum() * 4**level
+            for level, rows in enumerate(representatives(losses, labels, 40, rng))
+        )
+        for _ in range(4000)
+    ]
+    assert abs(np.mean(sums) / values.sum() - 1) < 4 * np.std(sums) / values.sum() / 4000**0.5
+
+
+def importance_of_a_part(
+    trained: Trained, learner: Learner, most: int
+) -> tuple[Run, np.float32, Array, Array]:
+    """``ssd`` up to its search: squares of the forget set, I_o and I_r as mean squares of the last layer."""
+    learner.load(trained.weights)
+    run = Run(Ssd(), task(trained, learner, 120, importance_samples=most))
+    known = measure(run)
+    assert known.samples == 132
+    assert known.retained is not None
+    name = "dense2.weight.importance"
+    return run, known.factor, octaves.decode(importance(learner)[name]), octaves.decode(known.retained[name])
+
+
+@pytest.mark.parametrize("most", [32, 57, 119, 120])
+def test_a_part_of_the_retained_keeps_the_bound_and_the_identity(trained: Trained, most: int) -> None:
+    """I_o = (n_r I_r + n_f I_f) / N whatever I_r was measured on, so that no alpha above N / n_f selects."""
+    with trained.build.reference() as learner:
+        run, factor, original, retained = importance_of_a_part(trained, learner, most)
+        assert run.gradient <= 12 + min(most, 120)
+        squares = learner.executor.read(["dense2.weight.gradient"])["dense2.weight.gradient"]
+        wanted = (120 * retained.astype(np.float64) + 12 * squares * np.float64(factor)) / 132
+        large = wanted > 1e-11
+        assert (original[large] >= wanted[large] * (1 - 1e-6)).all()
+        assert (original[large] <= wanted[large] * 2**0.25 * (1 + 1e-6)).all()
+        for share, some in ((1.0, False), (0.3, True)):
+            given = {"dampening": [share * 132 / 12, 0.0, factor]}
+            got = run.execute("dampen", given, ["selected"], changes=True)
+            assert (int(got["selected"][0]) > 0) == some
+
+
+def test_weights_of_samples_are_their_loss_scales(trained: Trained) -> None:
+    """A sample that stands for four counts as if it were there four times."""
+    name = "dense2.weight.gradient"
+    with trained.build.reference() as learner:
+        learner.load(trained.weights)
+        run = Run(Ssd(), task(trained, learner))
+        once = [np.arange(8), np.arange(8, 12), np.arange(12, 15)]
+        factor = accumulate_squares(run, run["retain"], once)
+        sums = learner.executor.read([name])[name].astype(np.float64) * np.float64(factor)
+        assert float(learner.executor.read(["loss_scale"])["loss_scale"][0]) == 1.0
+        repeated = np.repeat(np.arange(15), [1] * 8 + [4] * 4 + [16] * 3)
+        assert given_pair(run, repeated) is not None
+        again = accumulate_squares(run, open_set(learner, "retain", given_pair(run, repeated)))
+        wanted = learner.executor.read([name])[name].astype(np.float64) * np.float64(again)
+    np.testing.assert_allclose(sums, wanted, rtol=1e-4, atol=1e-12)
+
+
+def given_pair(run: Run, rows: Array) -> Labelled:
+    held = run["retain"]
+    return held.samples[rows], np.asarray(held.targets)[rows]
+
+
+def test_what_is_left_is_what_was_measured(trained: Trained) -> None:
+    """After a request the device holds the retained samples' own importance, not a difference."""
+    with trained.build.session() as device:
+        _, _, _, retained = importance_of_a_part(trained, device, 40)
+        given = task(trained, device, 120, importance_samples=40, target=0.9, guard_points=100)
+        outcome = trained.run(device, "ssd", given)
+        assert outcome.changed
+        kept = octaves.decode(importance(device)["dense2.weight.importance"])
+    assert same_bits(kept, retained)
+    assert outcome.parameters["samples_left"] == 120
+
+
+def test_the_search_ends_when_its_samples_are_used_up(trained: Trained) -> None:
+    with trained.build.session() as device:
+        given = task(trained, device, 120, target=0.0, guard_points=0, search_samples=20)
+        told = SSD.cost(given)
+        outcome = trained.run(device, "ssd", given)
+        free = trained.run(device, "ssd", replace(given, options={**given.options, "search_samples": 10**6}))
+    assert outcome.streamed.inference <= told.streamed.inference
+    assert outcome.streamed.gradient <= told.streamed.gradient
+    assert int(outcome.parameters["thresholds"] or 0) < int(free.parameters["thresholds"] or 0)
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=40),
+    st.integers(0, 40),
+    st.sampled_from([0.0, 0.01, 0.05, 0.3]),
+)
+def test_a_verdict_that_is_certain_is_the_final_one(right: list[bool], before: int, share: float) -> None:
+    """Stopping early never changes what all samples would have said, and stops at the first that decides."""
+    total = len(right)
+    goal = Goal(True, share, points=share)
+    base = Evaluation(total, 1.0, min(before, total) / total)
+    whole = Evaluation(total, 1.0, sum(right) / total)
+    missed, harmed = goal.out_of_reach(total), goal.surely_hurt(base, total)
+    for certain, final in ((missed, not goal.reached(whole)), (harmed, goal.hurt(base, whole))):
+        said = [certain(Evaluation(k, 0.0, sum(right[:k]) / k)) for k in range(1, total + 1)]
+        assert said == sorted(said)
+        assert said[-1] == final
+
+
+def test_losses_that_are_certain_or_no_numbers() -> None:
+    goal, before = Goal(False, None, rise=0.5), Evaluation(10, 1.0, None)
+    harmed = goal.surely_hurt(before, 10)
+    assert not harmed(Evaluation(5, 3.0, None))
+    assert harmed(Evaluation(5, 3.1, None))
+    assert harmed(Evaluation(1, float("nan"), None))
+    assert harmed(Evaluation(1, float("inf"), None))
+
+
 def test_overflowing_squares_are_measured_again_at_a_smaller_loss_scale(trained: Trained) -> None:
     with trained.build.session() as device:
         device.load(trained.weights)
         given = task(trained, device)
         run = Run(Ssd(), given)
-        factor = accumulate_squares(run, [run["forget"]])
+        factor = accumulate_squares(run, run["forget"])
         sums = device.executor.read(["dense2.weight.gradient"])["dense2.weight.gradient"]
         device.executor.write({"loss_scale": np.array([2.0**70], np.float32)})
-        again = accumulate_squares(run, [run["forget"]])
+        again = accumulate_squares(run, run["forget"])
         sums_again = device.executor.read(["dense2.weight.gradient"])["dense2.weight.gradient"]
     assert again < factor
     assert np.allclose(sums_again * np.float64(again), sums * np.float64(factor), rtol=1e-3)
