@@ -9,15 +9,18 @@ Every tensor that `importance` leaves behind is compared with NumPy bit for bit.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 from common import LOSSES, model, samples, table
 
 import mcutrain
 from mcutrain import simulators
+from mcutrain.build import Build
 from mcutrain.device.profile import run_counted
 from mcutrain.device.session import Session
-from mcutrain.executor import same_bits
+from mcutrain.executor import Array, same_bits
+from mcutrain.ir import NUMPY_DTYPES
 
 PROGRAMS = ("zero_gradients", "train_step", "importance", "apply", "store_importance", "dampen")
 SETTINGS = {
@@ -25,6 +28,26 @@ SETTINGS = {
     "importance_factor": np.float32([1]),
     "dampening": np.float32([0.5, 1, 1]),
 }
+
+
+def program_cycles(build: Build, x: Array, y: Array, names: Sequence[str]) -> dict[str, int]:
+    """Cycles of one warm run of each Program on a sample, by a GVSoC build."""
+    entry = build.manifest.tensor(build.manifest.program("infer").inputs[0])
+    inputs = {
+        entry.name: np.asarray(x[:1]).astype(NUMPY_DTYPES[entry.dtype]).reshape(entry.shape),
+        "label": np.asarray(y[:1]).astype(np.int32),
+        "retention": np.float32([2, 1, 1]),
+        **SETTINGS,
+    }
+    found = {}
+    simulator = simulators.start(build.target, build.firmware_path)
+    with Session(simulator, build.manifest, silence=600.0) as device:
+        device.write(inputs)
+        device.run("train_step")
+        for name in names:
+            device.run(name)
+            found[name] = run_counted(device, name, each_call=False).duration
+    return found
 
 
 def planned(name: str, *methods: str) -> int:

@@ -1,6 +1,7 @@
 """Forgetting, judged against retrained models, on the native target (whose bits are every target's).
 
 python benchmarks/unlearning.py classes    DS-CNN from fresh weights forgets each of the 12 keyword classes
+python benchmarks/unlearning.py cycles     the DS-CNN's Programs on GVSoC, for the table of classes
 python benchmarks/unlearning.py methods    every method and variant × four kinds of request × two models
 
 Results are lines of JSON in build/benchmarks; what is there is not measured again (--again does), and
@@ -10,15 +11,18 @@ trained models are kept in the user's cache, so a run that was stopped goes on. 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unlearning_subjects import SCENARIOS, SUBJECTS, Subject, dscnn
-from unlearning_tables import Lines, class_tables, method_table, verdict_table
+from importance import program_cycles
+from unlearning_subjects import OUT, SCENARIOS, SUBJECTS, Subject, dscnn
+from unlearning_tables import COUNTED, CYCLES, Lines, class_tables, method_table, verdict_table
 
+import mcutrain
 from mcutrain.errors import McutrainError
 from mcutrain.evaluation import requests as ask
 from mcutrain.evaluation.judge import Judge
@@ -61,7 +65,7 @@ def classes(name: str, options: dict[str, str], lines: Lines, golds: int) -> Non
             continue
         request = ask.by_class(subject.data.y_train, c)
         with _judge(subject, subject.data, request, golds=golds, attacked=False, shadows=0) as judge:
-            pace = seconds_per_sample(subject)
+            pace, kept = seconds_per_sample(subject), len(judge.sets.retain)
             judged = judge.run(method, variant, options)
             lines.add(
                 key,
@@ -70,8 +74,30 @@ def classes(name: str, options: dict[str, str], lines: Lines, golds: int) -> Non
                 original=judge.original_figures,
                 reference=judge.summary,
                 retraining_seconds=pace * judge.retraining,
+                retraining_programs={
+                    "train_step": judge.retraining,
+                    "apply": judge.retraining // kept * -(-kept // subject.schedule.batch),
+                },
             )
             say(f"{name}, class {c}: {judged.verdict.word} ({judged.verdict.reason})")
+
+
+def cycles() -> None:
+    """Count the Programs that training and ``ssd`` run, in both precisions, and keep that."""
+    found = {}
+    for precision in ("fp32", "mixed"):
+        build = mcutrain.compile(
+            OUT / "dscnn_fresh.onnx",
+            target="gvsoc",
+            precision=precision,
+            loss="cross-entropy",
+            momentum=True,
+            unlearn="ssd",
+        )
+        data = dscnn().data
+        found[precision] = program_cycles(build, data.x_train, data.y_train, COUNTED)
+        say(f"{precision}: {found[precision]}")
+    CYCLES.write_text(json.dumps(found, indent=1) + "\n")
 
 
 # ---- (b) methods × requests
@@ -212,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["classes", "methods"])
+    parser.add_argument("what", choices=["classes", "cycles", "methods"])
     parser.add_argument("--method", default="ssd", help="classes: METHOD[:VARIANT]")
     parser.add_argument("-O", action="append", default=[], metavar="NAME=VALUE", help="classes: option of it")
     parser.add_argument("--models", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
@@ -223,6 +249,9 @@ def main() -> None:
     parser.add_argument("--refused", action="store_true", help="measure what was refused before")
     parser.add_argument("--show", action="store_true", help="only print what was measured")
     args = parser.parse_args()
+    if args.what == "cycles":
+        cycles()
+        return
     lines = Lines(args.what, args.again)
     if args.what == "classes":
         options = dict(text.split("=", 1) for text in args.O)

@@ -281,6 +281,7 @@ class Judge:
             steps=sum(o.steps for o in done),
             memory=method.memory(self.build.manifest),
             flash_bytes=work.flash_bytes if work and method.history(variant) == "runs" else None,
+            programs={n: t.count for n, t in work.programs.items() if t.count} if work else {},
             retraining=self.retraining,
         )
         return self.judge(

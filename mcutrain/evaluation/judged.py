@@ -23,9 +23,10 @@ class Cost:
     steps: int | None = None
     #: bytes of device memory beside that of training
     memory: int | None = None
-    #: device cycles and bytes written to flash, where the executor counts them
-    cycles: int | None = None
+    #: bytes written to flash, where the device counts them and the method needs one
     flash_bytes: int | None = None
+    #: runs of each Program, as the device counted them; times what a run takes on a board they are its cycles
+    programs: Mapping[str, int] = field(default_factory=dict)
     #: samples that retraining streams forward and backward
     retraining: int = 0
 

@@ -61,6 +61,7 @@ def test_a_method_forgets_two_requests_in_a_row(build: Build, digits: Data, cach
     keep = [300 - len(requests[0].rows), 300 - len(requests[0].rows) - len(requests[1].rows)]
     assert judged.cost.gradient == 2 * sum(keep)
     assert judged.cost.retraining == 8 * keep[1]
+    assert judged.cost.programs["train_step"] == judged.cost.gradient
     assert judged.figures["acc_forget"] < judge.original_figures["acc_forget"]
     assert judged.verdict.gate
     json.dumps(as_json(judge, [judged]), allow_nan=False)
