@@ -79,7 +79,7 @@ class Ssd(Method):
             "importance_samples",
             int,
             160,
-            "retained samples, at most, from whose gradients the importance of all is estimated",
+            "retained samples, at most, that the importance of all is estimated from",
             32,
             1 << 31,
         ),

@@ -2,8 +2,8 @@
 
 Three things make dampening stronger: a lower threshold α, a smaller factor λ, and more layers.  Thresholds
 are tried downwards, first in the whole network.  Where the guard set suffers before the forget set is at
-its target only the last layer is dampened, in which a class is least mixed with others; then, and where no
-threshold is enough, λ becomes smaller.
+its target only the last layer is dampened, in which a class is least mixed with others.  Where neither
+serves λ becomes smaller.
 
 A set is only scored until its verdict is certain: few forget samples tell that too many are still known,
 few guard samples that too many are lost.
@@ -27,6 +27,8 @@ SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 #: Values of λ that are tried.  As I_f / I_o is at most N / n_f, λ = 1 leaves a good part of every weight
 #: where few classes share the data.
 DAMPINGS = (1.0, 0.3, 0.0)
+#: Thresholds nearer than this factor are not told apart.
+_APART = 1.02
 #: Samples that a first look at a set takes; mostly they decide.
 _FORGET_FIRST, _GUARD_FIRST = 8, 24
 FIRST_LOOKS = _FORGET_FIRST + _GUARD_FIRST
@@ -89,28 +91,32 @@ class Search:
 
     def search(self, depths: Sequence[int], dampings: Sequence[float], alpha: float | None) -> str:
         """Leave the network dampened and return nothing, or as it was and return why."""
-        depth = damping = 0
-        above, below = self._top, 0.0
-        while not self._exhausted:
-            bracket = Bracket(above)
-            alphas = [share * self._top for share in SHARES] if alpha is None else [alpha]
-            if below:
-                alphas = [below, *(a for a in alphas if a < below)]
-            self._stage(depths[depth], dampings[damping], bracket, alphas, alpha is None)
-            if self._found:
-                return self._keep(self._found)
-            above, below = bracket.above, bracket.below
-            if below and depth + 1 < len(depths):
-                depth += 1
-            elif damping + 1 < len(dampings):
-                damping += 1
-                # what a weaker λ left is the first to try
-                above, below = self._top, above if below else 0.0
-            else:
-                break
+        every = [share * self._top for share in SHARES] if alpha is None else [alpha]
+        known: dict[int, Bracket] = {}
+        bracket = Bracket(self._top)
+        for damping in dampings:
+            for index, layers in enumerate(depths):
+                if self._exhausted:
+                    break
+                earlier, alphas = known.get(layers), every
+                if earlier is not None and earlier.below:
+                    # a stronger λ may forget where the weaker one was not enough
+                    bracket, alphas = Bracket(self._top, earlier.below), [earlier.above]
+                elif earlier is None and index:
+                    # what forgets too little in the whole network does so in a part of it
+                    alphas = [bracket.below, *(a for a in every if a < bracket.below)]
+                    bracket = Bracket(bracket.above)
+                else:
+                    bracket = Bracket(self._top)
+                self._stage(layers, damping, bracket, alphas, alpha is None)
+                if self._found:
+                    return self._keep(self._found)
+                known[layers] = bracket
+                if not bracket.below:
+                    break
         self._run.restore(self._start)
         why = "no threshold brings the forget set to its target"
-        if below:
+        if any(bracket.below for bracket in known.values()):
             why = "the guard set suffers before the forget set is at its target"
         return f"put back: {why} ({self._words})"
 
@@ -138,7 +144,8 @@ class Search:
                 return
             if bracket.below:
                 halvings -= 1
-                waiting = [bracket.middle] if halvings >= 0 else []
+                apart = bracket.above > bracket.below * _APART
+                waiting = [bracket.middle] if halvings >= 0 and apart else []
 
     def _attempt(self, alpha: float, damping: float, layers: int) -> tuple[bool, bool]:
         """Whether the forget set is at its target, and whether the guard set suffers."""

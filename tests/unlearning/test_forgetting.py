@@ -12,7 +12,7 @@ from mcutrain.unlearning import Task, parse_method
 
 #: Method, options, most that the forgotten class may score and least that the retained digits must.
 BANDS: list[tuple[str, dict[str, Any], float, float]] = [
-    ("ssd", {}, 0.05, 0.85),
+    ("ssd", {"guard_points": 5}, 0.05, 0.85),
     ("sparse-finetune:l1", {"lr": 0.03}, 0.40, 0.85),
     ("sparse-finetune:prune-first", {"lr": 0.03, "sparsity": 0.3}, 0.40, 0.85),
     ("sparse-finetune:eu-k", {}, 0.05, 0.90),
