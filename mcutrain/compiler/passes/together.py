@@ -2,7 +2,8 @@
 
 A call has its price, and most parameters are small: they, their accumulators
 and their momentum are placed side by side, in one order, and the kernel goes
-through all of them at once.
+through all of them at once.  So do their FP16 copies on targets with tiled
+kernels: they then live as long as the Program, which takes more memory.
 """
 
 from __future__ import annotations
