@@ -210,6 +210,7 @@ CASES: dict[str, Case] = {
     "transposition 3x3 16-16": Case("Transpose", ((16, 3, 3, 16),), {"perm": (3, 1, 2, 0)}),
     "rounding 22604": Case("Cast", ((22604,),), {"dtype": "f16"}, wide=(0,)),
     "dense 128x128": Case("Dense", ((1, 128), (128, 128))),
+    "dense 128x128 input": Case("DenseInputGradient", ((1, 128), (128, 128))),
     "dense 128x128 masters": Case("RoundedDense", ((1, 128), (128, 128)), wide=(1,)),
     "dense 128x128 weights, update": update(128, 128, dx=False),
     "dense 128x128 input, weights, update": update(128, 128, dx=True),

@@ -2,8 +2,8 @@
 
     python benchmarks/pulp_products.py [--workers N]
 
-The same functions that the kernels call when DMA has brought a tile, shared out among the workers as there:
-what remains of a call's time (`benchmarks/pulp_kernels.py`) is that of transfers that nothing hides.  In NN
+The same functions that the kernels call when DMA has brought a tile, rows shared out among the workers: what
+remains of a call's time (`benchmarks/pulp_kernels.py`) is that of transfers that nothing hides.  In NN
 form w is transposed within the count, in TN form both operands are, and the accumulators come from L2 and go
 there.
 """
@@ -62,8 +62,8 @@ NT = """
                 depth, &finish);
 """
 NN = """
-    mct_nn_rows(y + 4 * block * columns, x + 4 * block * depth, w, mct_min(4, rows - 4 * block), columns,
-                depth);
+    mct_nn_rows(y + 4 * block * columns, x + 4 * block * depth, w, columns, mct_min(4, rows - 4 * block),
+                columns, depth);
 """
 ROWS = """
     mct_elem *const y = mct_l1_take(&room, rows * columns * sizeof(mct_elem));

@@ -11,67 +11,110 @@ static __attribute__((noinline)) void many_rows(const struct mct_product *p, uin
     mct_many_rows(p, true, column, columns, worker, workers);
 }
 
-/* Bytes for each worker behind x, which is there for all. */
-static uint32_t few_rows_room(const struct mct_dense_input_gradient *d) {
+enum { DEEP = 32 };
+
+/* sum[c] continues with x . column c of w for four columns, over `pairs` > 0 pairs of rows, which are
+ * `columns` long. Loads stand apart; two words behind the last are read. */
+static void few_columns(float sum[4], const mct_elem *x, const mct_elem *w, uint32_t columns,
+                        uint32_t pairs) {
+    const mct_elem *next = w + columns;
+    uint32_t v, a, b, c, d, t;
+    /* clang-format off */
+    __asm__ volatile(
+        ".option push\n\t.option norvc\n\t"
+        MCT_X_LOAD4("a", "w") MCT_X_LOAD4("b", "next")
+        ".insn i 0x7b, 4, x0, %[pairs], 26\n\t" /* lp.setup: the next 13 instructions */
+        ".insn r 0x57, 0, 0x68, %[t], %[b], %[a]\n\t" /* pv.pack.h */
+        MCT_X_LOAD4("v", "x")
+        ".insn r 0x57, 0, 0x64, %[a], %[b], %[select]\n\t" /* pv.shuffle2.h */
+        MCT_X_LOAD("c", "w", "down")
+        MCT_X_DOT("0", "v", "t")
+        MCT_X_LOAD("d", "next", "down")
+        MCT_X_DOT("1", "v", "a")
+        ".insn r 0x57, 0, 0x68, %[t], %[d], %[c]\n\t"
+        MCT_X_LOAD4("a", "w")
+        ".insn r 0x57, 0, 0x64, %[c], %[d], %[select]\n\t"
+        MCT_X_LOAD4("b", "next")
+        MCT_X_DOT("2", "v", "t")
+        MCT_X_DOT("3", "v", "c")
+        ".option pop"
+        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), [x] "+r"(x), [w] "+r"(w), [next] "+r"(next),
+          [v] "=&r"(v), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [t] "=&r"(t)
+        : [pairs] "r"(pairs), [down] "r"((int32_t)(2 * columns * sizeof(mct_elem)) - 4),
+          [select] "r"(0x00030001u)
+        : "memory");
+    /* clang-format on */
+}
+
+/* x, of fewer than four rows, is in L1 for all, and `room` bytes behind it for each worker: its sums, and
+ * twice as many rows of its columns of w as fit, one part on its way while the other is used. */
+struct few {
+    uint32_t room, deep; /* rows of a part, an even number; 0: it does not fit */
+};
+
+static struct few few_of(const struct mct_dense_input_gradient *d, uint32_t workers) {
     const uint32_t x = mct_turn_bytes(d->rows * d->depth * sizeof(mct_elem)), left = mct_l1_all().left;
-    return x < left ? (left - x) / MCT_MANY_WORKERS / 16 * 16 : 0;
+    const uint32_t columns = 4 * mct_ceil_div(d->columns / 4, workers),
+                   sums = d->rows * columns * sizeof(float);
+    struct few few = {.room = x < left ? (left - x) / workers / 16 * 16 : 0};
+    if (columns && sums < few.room)
+        few.deep = mct_min(DEEP, (few.room - sums) / (2 * columns * sizeof(mct_elem))) & ~1u;
+    return few;
 }
 
-/* How many columns of w, all of each, a worker has there at a time with the results. */
-static uint32_t few_rows_columns(const struct mct_dense_input_gradient *d) {
-    return few_rows_room(d) / ((d->depth + d->rows) * sizeof(mct_elem)) & ~3u;
-}
-
-/* x, of fewer than four rows, is in L1 for all; each worker brings its share of the columns of w. */
-static __attribute__((noinline)) void few_rows(const struct mct_product *p, uint32_t room, uint32_t most,
-                                               uint32_t worker, uint32_t workers) {
+static __attribute__((noinline)) void few_rows(const struct mct_product *p, struct few few, uint32_t worker,
+                                               uint32_t workers) {
     struct mct_l1 l1 = mct_l1_all();
     mct_elem *x = mct_l1_take(&l1, p->rows * p->depth * sizeof(mct_elem));
-    mct_elem *w = (mct_elem *)(void *)(l1.at + worker * room);
-    uint32_t column, last;
-    mct_split(p->columns / 4, worker, workers, &column, &last);
-    bool first = true;
-    for (column *= 4, last *= 4; column < last || first; column += most, first = false) {
-        const uint32_t columns = column < last ? mct_min(most, last - column) : 0;
-        mct_elem *y = w + columns * p->depth;
-        uint32_t group = mct_dma_begin();
-        if (first && worker == 0)
-            mct_l1_in(x, p->x, p->rows * p->depth * sizeof(mct_elem));
-        if (columns)
-            mct_dma_in_rows(w, p->w + column, p->depth, columns * sizeof(mct_elem),
-                            p->columns * sizeof(mct_elem));
+    uint32_t first, last, group = mct_dma_begin();
+    if (worker == 0) {
+        /* before all parts of w, or it would wait for them */
+        mct_l1_in(x, p->x, p->rows * p->depth * sizeof(mct_elem));
         mct_dma_wait(group);
-        if (first)
-            mct_barrier();
-        if (!columns)
-            continue;
-        for (uint32_t c = 0; c < columns; c += 4)
-            for (uint32_t r = 0; r < p->rows; r++) {
-                const mct_elem *at = w + c;
-                float sum[4] = {0};
-                for (uint32_t k = 0; k < p->depth; k += 2, at += 2 * columns) {
-                    mct_pair pairs[4];
-                    const mct_pair both = mct_load(x + r * p->depth + k);
-                    mct_join4(pairs, at, at + columns);
-                    for (uint32_t i = 0; i < 4; i++)
-                        sum[i] = mct_dot(sum[i], both, pairs[i]);
-                }
-                mct_narrow4(y + r * columns + c, sum, false);
-            }
         group = mct_dma_begin();
-        mct_dma_out_rows(p->y + column, y, p->rows, columns * sizeof(mct_elem),
-                         p->columns * sizeof(mct_elem));
-        mct_dma_wait(group);
     }
+    mct_split(p->columns / 4, worker, workers, &first, &last);
+    const uint32_t columns = 4 * (last - first), row = columns * sizeof(mct_elem);
+    const uint32_t stride = p->columns * sizeof(mct_elem), depth = columns ? p->depth : 0;
+    const mct_elem *from = p->w + 4 * first;
+    float *sums = (float *)(void *)(l1.at + worker * few.room);
+    mct_elem *w = (mct_elem *)(void *)(sums + p->rows * columns), *next = w + few.deep * columns;
+    if (columns)
+        mct_dma_in_rows(w, from, mct_min(few.deep, depth), row, stride);
+    for (uint32_t i = 0; i < p->rows * columns; i++)
+        sums[i] = 0;
+    mct_barrier(); /* x is here */
+    for (uint32_t k = 0; k < depth; k += few.deep) {
+        const uint32_t here = mct_min(few.deep, depth - k);
+        mct_dma_wait(group);
+        group = mct_dma_begin();
+        if (k + here < depth)
+            mct_dma_in_rows(next, from + (k + here) * p->columns, mct_min(few.deep, depth - k - here), row,
+                            stride);
+        for (uint32_t r = 0; r < p->rows; r++)
+            for (uint32_t c = 0; c < columns; c += 4)
+                few_columns(sums + r * columns + c, x + r * p->depth + k, w + c, columns, here / 2);
+        mct_elem *const used = w;
+        w = next, next = used;
+    }
+    mct_dma_wait(group);
+    if (columns == 0)
+        return;
+    mct_elem *y = (mct_elem *)(void *)sums; /* in their place: each lies before what is still to come */
+    for (uint32_t i = 0; i < p->rows * columns; i += 4)
+        mct_narrow4(y + i, sums + i, false);
+    group = mct_dma_begin();
+    mct_dma_out_rows(p->y + 4 * first, y, p->rows, row, stride);
+    mct_dma_wait(group);
 }
 
 void MCT_TILED(dense_input_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_input_gradient *d = args;
     const bool many = d->rows >= MCT_NT_ROWS;
-    uint32_t tile = 0;
-    if (d->depth % 2 == 0 && d->depth && d->depth <= 2048 && d->columns % 4 == 0)
-        tile = many ? mct_many_columns(d->columns, d->depth, d->tile_columns) : few_rows_columns(d);
-    if (tile % 4 || tile == 0) {
+    const struct few few = many ? (struct few){0} : few_of(d, workers);
+    const uint32_t tile = many ? mct_many_columns(d->columns, d->depth, d->tile_columns) : d->columns;
+    if (d->depth % 2 || d->depth == 0 || d->depth > 2048 || d->columns % 4 || tile % 4 || tile == 0 ||
+        !(many || few.deep)) {
         mct_any_shape_dense_input_gradient(args, worker, workers);
         return;
     }
@@ -82,13 +125,13 @@ void MCT_TILED(dense_input_gradient)(const void *args, uint32_t worker, uint32_t
                                       .rows = d->rows,
                                       .columns = d->columns,
                                       .depth = d->depth};
-        for (uint32_t column = 0; column < d->columns; column += many ? tile : d->columns) {
+        for (uint32_t column = 0; column < d->columns; column += tile) {
             if (batch || column)
                 mct_barrier();
             if (many)
                 many_rows(&p, column, mct_min(tile, d->columns - column), worker, workers);
             else
-                few_rows(&p, few_rows_room(d), tile, worker, workers);
+                few_rows(&p, few, worker, workers);
         }
     }
 }
