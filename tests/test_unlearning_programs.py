@@ -322,13 +322,16 @@ def test_a_build_without_unlearning_is_as_it_was() -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("target", ["qemu", "gvsoc"])
 def test_ssd_takes_little_memory(mlperf_tiny: Path, target: str) -> None:
-    """A byte a weight, and one layer's gradient of a sample at a time."""
+    """A byte a weight, and one layer's gradient of a sample at a time.
+
+    Against a plan without rounded copies of all parameters, which GVSoC's has when no method is asked for.
+    """
     plain, more = (
         lower(
             mlperf_tiny / "resnet8_ic.onnx",
-            Options(target=target, precision="mixed", loss="cross-entropy", unlearn=methods),
+            Options(target=name, precision="mixed", loss="cross-entropy", unlearn=methods),
         ).manifest
-        for methods in ((), ("ssd",))
+        for name, methods in (("qemu", ()), (target, ("ssd",)))
     )
     extra = (more.data_size + more.arena_size) - (plain.data_size + plain.arena_size)
     assert 77_000 < extra <= 160_000
