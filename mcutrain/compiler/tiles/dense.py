@@ -34,8 +34,9 @@ TN_BYTES = _WORKERS * _TN_PLACES * (_TN_ROWS * _TN_ALONG * 4 + 16)
 #: of each of four products in it; a block of the gradient, a piece; to pair four elements.
 PER_BLOCK, BIAS, PER_ROWS = 44, 55, 455
 _FEW_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, PAIRING = 1000, 10, 45, 325, 7
-#: Cycles to pair two elements in place; for a pair of four products of which the right side is paired, too.
-PAIRING_IN_PLACE, _PER_NN_FOUR = 3, 18
+#: Cycles to pair two elements in place; for a pair of four products with few rows, of which
+#: the right side is paired, too; rows of w that come at a time then.
+PAIRING_IN_PLACE, _PER_FEW_FOUR, _DEEP = 3, 13, 32
 
 
 def tn_share(columns: int, pitch: int, pairs: int, workers: int) -> tuple[float, int]:
@@ -168,21 +169,22 @@ class DenseInputGradientFamily(DenseFamily):
 
 def _few_rows_of_gradient(s: Shape, workers: int) -> Tiling:
     x, most = s["rows"] * s["depth"] * 2, ceil_div(s["columns"] // 4, workers) * 4
-    # at the least four columns of a worker are there at a time
-    own = (s["depth"] + s["rows"]) * 4 * 2
-    pairs = s["rows"] * s["depth"] / 2
-    moved = s["columns"] * s["depth"] * 2
-    compute, dma = most / 4 * (pairs * _PER_NN_FOUR + 60), transfer(x) + moved / 8 + s["depth"] * 4
+    # a worker's sums, and its columns of some rows of w, twice
+    part = min(_DEEP, s["depth"]) * most * 2
+    own = s["rows"] * most * 4 + 2 * part
+    pairs, moved = s["rows"] * s["depth"] / 2, s["columns"] * s["depth"] * 2
+    each = pairs * _PER_FEW_FOUR + s["rows"] * ceil_div(s["depth"], _DEEP) * 35
+    compute, dma = most / 4 * each, transfer(x) + moved / 8 + s["depth"] * 4
     n = s["batch"]
     return Tiling(
         rows=s["rows"],
         columns=s["columns"],
         l1=SHARED + taken(x) + _WORKERS * align(own),
-        buffers=", ".join((held("x", 1, x), held("weights and y", _WORKERS, own))),
+        buffers=", ".join((held("x", 1, x), held("weights", 2 * _WORKERS, part))),
         order="fours of columns; workers share them",
         compute=round(compute * n),
         dma=round(dma * n),
-        cycles=round((compute + dma) * n + _FEW_ROWS + CALL),
+        cycles=round((max(compute, dma) + transfer(part)) * n + _FEW_ROWS + CALL),
     )
 
 
