@@ -14,6 +14,7 @@ from mcutrain.errors import OptionError
 from mcutrain.runlog import COPY, REFERENCE_COPY
 from mcutrain.store import SIGNED
 from mcutrain.unlearning.certificate import REFERENCE_FILE, Certificate, Finding, check, compare, read
+from mcutrain.words import counted
 
 path_argument = click.argument("path", metavar="BUILD/certificates.jsonl", type=click.Path(path_type=Path))
 
@@ -98,9 +99,8 @@ def verify(
         for result in rechecks:
             output().print(f"{result.line}. replay {result.status}: {result.reason}")
         if not findings:
-            output().print(
-                f"[green]✓[/] {len(certificates)} certificates, one chain; {_signatures(certificates, key)}"
-            )
+            count, signatures = counted(len(certificates), "certificate"), _signatures(certificates, key)
+            output().print(f"[green]✓[/] {count}, one chain; {signatures}")
     return int(bool(findings) or any(r.status == "differs" for r in rechecks))
 
 
@@ -130,8 +130,8 @@ def _signatures(certificates: list[Certificate], key: Path | None) -> str:
     if not signed:
         return "none is signed: whoever has the file could have made the chain"
     if key is None:
-        return f"{signed} are signed, and not verified without --key"
-    return f"{signed} signatures are right" + (
+        return f"{signed} {'is' if signed == 1 else 'are'} signed, and not verified without --key"
+    return f"{counted(signed, 'signature')} {'is' if signed == 1 else 'are'} right" + (
         "" if signed == len(certificates) else "; the others have none"
     )
 

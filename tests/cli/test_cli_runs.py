@@ -121,7 +121,7 @@ def test_certificates_are_verified_and_repeated(
         forget(log, find_method("rollback"), task)
     path, key = build / "certificates.jsonl", build / "device.key"
     told = run_json(capsys, "certificate", "verify", str(path), "--key", str(key))
-    assert (told["certificates"], told["signatures"], told["findings"]) == (1, "1 signatures are right", [])
+    assert (told["certificates"], told["signatures"], told["findings"]) == (1, "1 signature is right", [])
     for backend in ([], ["--reference"]):
         arguments = ["certificate", "verify", str(path), "--replay", "--data", str(data), *backend]
         assert main(arguments) == 0
