@@ -7,17 +7,17 @@ READY := $(VENV)/ready
 JOBS ?= 2
 C_SOURCES = $(shell find kernels targets tests -name '*.[ch]')
 
-.PHONY: demo test test-all sanitize lint lint-python lint-types lint-c format wheel-check clean system
+.PHONY: demo test test-quick sanitize lint lint-python lint-types lint-c format wheel-check clean system
 
 # The digits CNN: compile, train on QEMU over its serial line, accuracy before and after, trained.onnx.
 demo: $(READY) system
 	$(BIN)/python examples/digits_cnn.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
-
-test-all: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+test-quick: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
 
 # Whole training runs on firmware that GCC built with its address and undefined-behaviour sanitizers.
 sanitize: $(READY)

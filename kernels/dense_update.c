@@ -5,7 +5,7 @@
 /* A worker has blocks of neighbouring columns of w to itself, and reads them before it updates them. */
 enum { DEPTH_PER_ITEM = 8 };
 
-static bool finite(const mct_elem *x, uint32_t count) {
+static bool all_finite(const mct_elem *x, uint32_t count) {
     int found = 0;
     for (uint32_t i = 0; i < count; i++)
         found |= mct_not_finite(mct_widen(x[i]));
@@ -44,7 +44,7 @@ void MCT_KERNEL(dense_update)(const void *args, uint32_t worker, uint32_t worker
     const float keep = 1.0f - d->hyper[0] * d->hyper[2];
     /* every worker finds the same, whoever comes first */
     const bool stop = *(volatile int32_t *)d->overflow != 0;
-    const bool bad = !finite(x, d->depth) || !finite(dy, d->columns);
+    const bool bad = !all_finite(x, d->depth) || !all_finite(dy, d->columns);
     if (bad)
         *(volatile int32_t *)d->overflow = 1;
     uint32_t item, last;
