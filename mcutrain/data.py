@@ -19,6 +19,7 @@ import numpy.typing as npt
 from mcutrain.errors import DataError
 from mcutrain.manifest import Manifest
 from mcutrain.npz import read_npz
+from mcutrain.words import counted
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -146,8 +147,8 @@ class Dataset:
         groups = self._array("group_train")
         count = len(self._array("x_train"))
         if groups.shape != (count,):
-            reason = f"{self.name}: group_train has shape {groups.shape}; {count} samples need ({count},)"
-            raise DataError(reason, "one name or number each")
+            reason = f"{self.name}: group_train has shape {groups.shape}, not ({count},)"
+            raise DataError(reason, "give one name or number a sample")
         return groups.astype(str)
 
     def first(self, count: int) -> Dataset:
@@ -265,7 +266,7 @@ def check_labels(
     if array.ndim == 2 and array.shape[1] == classes:
         raise DataError(f"{name} has shape {array.shape}: one-hot rows", "give labels: y.argmax(axis=1)")
     if array.shape != (count,):
-        raise DataError(f"{name} has shape {array.shape}; {count} samples need ({count},)", "one label each")
+        raise DataError(f"{name} has shape {array.shape}, not ({count},)", "give one label a sample")
     wrong = (array < 0) | (array >= classes)
     if wrong.any():
         index = int(np.argmax(wrong))
@@ -282,7 +283,9 @@ def check_targets(
     """Targets of mean squared error: ``count`` arrays of ``shape``; raises DataError."""
     checked = check_samples(targets, shape, name)
     if len(checked) != count:
-        raise DataError(f"{name} has {len(checked)} targets for {count} samples", "give one each")
+        raise DataError(
+            f"{name} has {counted(len(checked), 'target')} for {counted(count, 'sample')}", "give one each"
+        )
     return checked
 
 

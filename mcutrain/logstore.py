@@ -42,6 +42,7 @@ from mcutrain.runrecords import (
     sample_hashes,
 )
 from mcutrain.store import Store
+from mcutrain.words import counted
 
 RUN, SNAPSHOT = "run/", "snapshot/"
 
@@ -64,7 +65,7 @@ class Pool:
         missing = [s for i, s in enumerate(run.hashes) if i not in left_out and s not in self._rows]
         if missing:
             raise DataError(
-                f"{len(missing)} of {len(run.hashes)} samples of run '{run.name}' are not in the data",
+                f"the data lacks {counted(len(missing), 'sample')} of {len(run.hashes)} in run '{run.name}'",
                 "give all the data that was trained, exactly as it was",
             )
         rows = np.array([self._rows.get(sample, 0) for sample in run.hashes], np.int64)
@@ -153,7 +154,7 @@ class LogStore:
         unseen = [sample for sample in unique if not self.contains(sample)]
         if unseen:
             raise DataError(
-                f"{len(unseen)} of {len(unique)} samples were never trained in a logged run"
+                f"no logged run has trained {counted(len(unseen), 'sample')} of the {len(unique)} named"
                 f" (the first has hash {unseen[0].hex()[:16]}…)",
                 "name samples of the training data exactly as they were trained, label included",
             )

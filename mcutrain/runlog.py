@@ -23,6 +23,7 @@ from mcutrain.runrecords import (
     thinned,
 )
 from mcutrain.store import Store
+from mcutrain.words import counted
 from mcutrain.work import Stopwatch
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ class RunLog(RequestLog):
         found = [i for i, sample in enumerate(hashes) if self.forgotten(sample)]
         if found and not allowed:
             raise DataError(
-                f"{len(found)} of {len(hashes)} samples were forgotten (the first is sample {found[0]})",
+                f"the model has forgotten {counted(len(found), 'sample')} of these {len(hashes)}"
+                f" (the first is sample {found[0]})",
                 "leave them out, or give --allow-forgotten to learn them again",
             )
 
@@ -187,7 +189,8 @@ class RunLog(RequestLog):
         remedy = "save the weights with `mcutrain pull`, and go on with them in another build directory"
         if len(self.runs) + 2 > runs:
             raise StoreError(
-                f"the store has room for {runs - 1} runs, and it has logged {len(self.runs)}", remedy
+                f"the store has room for {counted(runs - 1, 'run')} and has logged {len(self.runs)}",
+                remedy,
             )
         flash = (facts.free + size * len(self.snapshots()) - self.spare()) // size
         if flash < 1:

@@ -191,7 +191,7 @@ def _build(root: Path, home: Path, name: str, table: dict[str, Any]) -> Target:
             choices = ", ".join(repr(choice) for choice in allowed)
             raise TargetError(f"target '{name}': {key} '{table[key]}' is unknown", f"choose one of {choices}")
     if not 1 <= table["workers"] <= 8:
-        raise TargetError(f"target '{name}': {table['workers']} workers", "give 1 to 8")
+        raise TargetError(f"target '{name}': workers is {table['workers']}", "give 1 to 8")
     if not 256 <= table["maximum_body"] <= 1 << 20:
         raise TargetError(
             f"target '{name}': maximum_body {table['maximum_body']}", "give 256 to 1048576 bytes"

@@ -134,7 +134,7 @@ def test_what_is_not_an_array_of_samples_is_refused(x: Any) -> None:
     [
         ([0, 10, 1], r"label 10 of sample 1 is out of range.*0 to 9"),
         ([0, 1, -1], r"label -1 of sample 2 is out of range"),
-        ([0, 1], r"3 samples need \(3,\)"),
+        ([0, 1], r"not \(3,\)"),
         ([0.0, 1.0, 2.0], "takes integer labels"),
         (np.eye(10, dtype=int)[:3], "one-hot"),
         (["a", "b", "c"], "give integers"),

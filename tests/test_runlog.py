@@ -122,7 +122,7 @@ def test_an_interrupted_run_goes_on(build: Build, tmp_path: Path, executor: str)
         assert log.weights_hash() == middle
         with pytest.raises(OptionError, match="begun with other options"):
             log.record_run("one", *samples(1), resume=True, **{**OPTIONS, "lr": 0.2})
-        with pytest.raises(DataError, match="10 of 10 samples of run 'one' are not in the data"):
+        with pytest.raises(DataError, match="the data lacks 10 samples of 10 in run 'one'"):
             log.record_run("one", *samples(9), resume=True, **OPTIONS)
         log.record_run("one", *samples(1), resume=True, **OPTIONS)
         assert log.runs[0].status == "complete"
@@ -257,7 +257,7 @@ def test_runs_without_end_need_a_new_log(build: Build, monkeypatch: pytest.Monke
             assert len(log.store.entries()) <= 18
             assert log.snapshots()[0] == 1
         before = log.weights_hash()
-        with pytest.raises(StoreError, match=r"room for 7 runs, and it has logged 7 — save the weights"):
+        with pytest.raises(StoreError, match=r"room for 7 runs and has logged 7 — save the weights"):
             log.record_run("one more", *samples(8, 1), epochs=1, lr=0.01)
         assert len(log.runs) == 7
         x, y = (np.concatenate(parts) for parts in zip(*(samples(n, 1) for n in range(1, 8)), strict=True))

@@ -12,6 +12,7 @@ from mcutrain.cli.console import number, output, print_json, size, table
 from mcutrain.cli.options import build_argument, json_option, open_build
 from mcutrain.manifest import CallEntry, Manifest, TileEntry
 from mcutrain.targets import find_target
+from mcutrain.words import counted
 
 
 @click.command("info")
@@ -47,7 +48,7 @@ def command(build: Path, tiles: bool, as_json: bool) -> None:
     console.print(f"[bold]{manifest.name}[/]  build {manifest.build_id[:12]}")
     learns = f"{options.loss} loss, {options.optimizer}" + (" with momentum" if options.momentum else "")
     console.print(
-        f"target {options.target}, precision {options.precision}, {options.workers} workers, "
+        f"target {options.target}, precision {options.precision}, {counted(options.workers, 'worker')}, "
         + (learns if options.loss else "inference only")
     )
     console.print()

@@ -23,6 +23,7 @@ from mcutrain.device.session import Session
 from mcutrain.executor import Array
 from mcutrain.profiling import Profile, Row, profile, programs_of, timeline
 from mcutrain.verification import make_batches
+from mcutrain.words import counted
 
 #: Columns of what workers count: field of a row, heading.
 _SHARES = (
@@ -137,7 +138,7 @@ def print_profile(measured: Profile, top: int | None = None) -> None:
     console = output()
     console.print(
         f"[bold]{measured.build}[/]  build {measured.build_id[:12]}, target {measured.target}, "
-        f"precision {measured.precision}, {measured.workers} workers"
+        f"precision {measured.precision}, {counted(measured.workers, 'worker')}"
     )
     console.print(f"unit: {measured.unit}, {measured.meaning}")
     rows = measured.rows()

@@ -19,6 +19,7 @@ from mcutrain.device.work import read_work
 from mcutrain.errors import DataError, LinkError, McutrainError, OptionError
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest, TensorEntry
+from mcutrain.words import counted
 from mcutrain.work import Work
 
 Array = npt.NDArray[Any]
@@ -221,8 +222,8 @@ class Session:
             )
         if self._requests.workers not in (0, facts.workers):
             raise OptionError(
-                f"{self._requests.workers} workers, but build '{self.manifest.name}' was compiled "
-                f"for {self.manifest.options.workers}",
+                f"build '{self.manifest.name}' was compiled for "
+                f"{counted(self.manifest.options.workers, 'worker')}, not {self._requests.workers}",
                 "give at most that many, or compile with --workers",
             )
         return facts

@@ -7,6 +7,7 @@ from math import ceil, log10
 from xml.sax.saxutils import escape
 
 from mcutrain.profiling.model import Call, Profile, ProgramProfile
+from mcutrain.words import counted
 
 WIDTH, LEFT, RIGHT = 1600, 70, 20
 CALLS, LANE, GAP = 18, 13, 2
@@ -51,7 +52,7 @@ def timeline(profile: Profile) -> str:
     drawn: list[str] = []
     y = 24
     mean = f"{profile.macs / profile.duration:.2f} MAC a {_one(profile)}" if profile.duration else ""
-    title = f"{profile.build} on {profile.target}, {profile.precision}, {profile.workers} workers"
+    title = f"{profile.build} on {profile.target}, {profile.precision}, {counted(profile.workers, 'worker')}"
     drawn.append(_text(LEFT, y, title, size=15, weight="bold"))
     y += 18
     summary = (

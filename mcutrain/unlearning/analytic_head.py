@@ -27,6 +27,7 @@ from mcutrain.ops.head import FULL, MOST_SAMPLES
 from mcutrain.unlearning.base import Carrier, Cost, Method, Outcome, Streamed, Task, Variant, register
 from mcutrain.unlearning.options import Option, Value
 from mcutrain.unlearning.run import Run
+from mcutrain.words import counted
 
 #: γ over what G's diagonal would be if every feature were at full scale.
 RIDGE = 1e-3
@@ -87,7 +88,7 @@ class AnalyticHead:
         """
         if self.count + len(samples) > MOST_SAMPLES:
             raise DataError(
-                f"the head holds {self.count} of {MOST_SAMPLES} samples, {len(samples)} more are too many",
+                f"the head has room for {MOST_SAMPLES} samples: it would hold {self.count + len(samples)}",
                 "give fewer: beyond that its 32-bit sums overflow",
             )
         self._stream("gram_learn", samples, targets, on_sample)
@@ -100,7 +101,7 @@ class AnalyticHead:
         """
         if self.count < len(samples):
             raise DataError(
-                f"the head holds {self.count} samples, and {len(samples)} are to be forgotten",
+                f"the head holds {counted(self.count, 'sample')}, and is to forget {len(samples)}",
                 "forget samples that it has learned",
             )
         self._stream("gram_forget", samples, targets, on_sample)
@@ -242,7 +243,7 @@ def _checked(run: Run) -> AnalyticHead:
         )
     elif head.count <= len(run["forget"]):
         raise DataError(
-            f"the head holds {head.count} samples, and {len(run['forget'])} are to be forgotten",
+            f"the head holds {counted(head.count, 'sample')}, and is to forget {len(run['forget'])}",
             "forget fewer than it has learned",
         )
     return head

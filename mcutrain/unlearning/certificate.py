@@ -25,6 +25,7 @@ from mcutrain.runlog import RunLog
 from mcutrain.runrecords import state_names
 from mcutrain.store import PURGED, RECORD, SIGNED, Record, device_id
 from mcutrain.unlearning.base import HONESTY, Outcome
+from mcutrain.words import counted
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -243,7 +244,7 @@ def compare(certificates: Sequence[Certificate], chain: bytes) -> list[Finding]:
         if certificate.record.pack() != record
     ]
     if len(certificates) != len(records):
-        reason = f"the file has {len(certificates)} certificates, the device {len(records)}"
+        reason = f"the file has {counted(len(certificates), 'certificate')}, the device {len(records)}"
         findings.append(Finding(min(len(certificates), len(records)) + 1, reason))
     return findings
 

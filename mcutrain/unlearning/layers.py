@@ -9,6 +9,7 @@ import numpy as np
 from mcutrain.errors import OptionError
 from mcutrain.executor import Array
 from mcutrain.manifest import Manifest, TensorEntry
+from mcutrain.words import counted
 
 Ranges = list[tuple[int, int]]
 
@@ -23,7 +24,9 @@ def last_layers(manifest: Manifest, count: int) -> list[TensorEntry]:
     trained = manifest.trained()
     layers = list(dict.fromkeys(layer_of(t.name) for t in trained))
     if not 1 <= count <= len(layers):
-        raise OptionError(f"k is {count}, {len(layers)} layers train", f"give 1 to {len(layers)}")
+        raise OptionError(
+            f"k is {count}, and the model trains {counted(len(layers), 'layer')}", f"give 1 to {len(layers)}"
+        )
     last = set(layers[-count:])
     return [t for t in trained if layer_of(t.name) in last]
 

@@ -16,6 +16,7 @@ from mcutrain.errors import DataError, McutrainError
 from mcutrain.runlog import RunLog
 from mcutrain.unlearning.base import Method, Outcome, Task
 from mcutrain.unlearning.certificate import Certificate, append, catch_up, make_text, path_for
+from mcutrain.words import counted
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -96,7 +97,7 @@ def select(log: RunLog, prefixes: Sequence[str]) -> list[bytes]:
     for prefix in prefixes:
         found = [s for text, s in known.items() if text.startswith(prefix.lower())]
         if len(prefix) < 8 or len(found) != 1:
-            reason = "is too short" if len(prefix) < 8 else f"fits {len(found)} samples of the log"
+            reason = "is too short" if len(prefix) < 8 else f"fits {counted(len(found), 'sample')} of the log"
             raise DataError(f"hash '{prefix}' {reason}", "give a sample's whole hash")
         chosen.append(found[0])
     return chosen

@@ -21,6 +21,7 @@ from mcutrain.manifest import Manifest
 from mcutrain.unlearning.goal import Goal, words
 from mcutrain.unlearning.layers import last_layers, layer_of, only_for
 from mcutrain.unlearning.run import Run, Snapshot
+from mcutrain.words import counted
 
 #: Values of α that are tried, as shares of N / n_f, which is more than any parameter reaches.
 SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
@@ -173,7 +174,8 @@ class Search:
             self._found = Found(alpha, damping, layers, selected, self._network(), lost)
         self._trials += 1
         run.chosen["thresholds"] = self._trials
-        run.event(f"thresholds, λ = {damping:g}, {layers} layers", self._trials, self._trials, self._words)
+        stage = f"thresholds, λ = {damping:g}, {counted(layers, 'layer')}"
+        run.event(stage, self._trials, self._trials, self._words)
         return enough, hurt
 
     def _keep(self, found: Found) -> str:

@@ -153,7 +153,7 @@ def test_a_directory_without_a_build(tmp_path: Path, capsys: pytest.CaptureFixtu
         ({"x_train": np.zeros((2, 63), np.float32)}, "shape (63,)"),
         ({"x_train": np.full((2, 64), np.nan, np.float32)}, "NaN"),
         ({"x_train": np.array([["a"] * 64] * 2)}, "integers or floats"),
-        ({"y_train": np.array([0, 1, 2])}, "2 samples need"),
+        ({"y_train": np.array([0, 1, 2])}, "not (2,)"),
     ],
 )
 def test_data_that_does_not_fit(

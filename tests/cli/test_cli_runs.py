@@ -183,7 +183,7 @@ def test_unlearning_a_logged_device(
     assert (changed["certificate"] is not None) == changed["changed"] == (len(certificates) == 3)
     assert main(["certificate", "verify", str(build / "certificates.jsonl")]) == 0
     assert main(["train", str(build), "--data", str(data), "--run", "three"]) == 2
-    assert "were forgotten" in capsys.readouterr().err
+    assert "has forgotten 4 samples" in capsys.readouterr().err
     assert main(["train", str(build), "--data", str(data), "--run", "three", "--allow-forgotten"]) == 0
 
 

@@ -139,7 +139,7 @@ def test_repeating_gives_the_certified_hashes(certified: tuple[Build, Path, Path
         results = recheck(certificates, LogCopy.read(copy), learner, x[keep], y[keep])
         # what was forgotten later was still there at the first
         assert [r.status for r in results] == ["not done", "equal", "equal"]
-        assert "1 of 12 samples of run 'run 1' are not in the data" in results[0].reason
+        assert "the data lacks 1 sample of 12 in run 'run 1'" in results[0].reason
         wrong = replace(certificates[1].record, after=bytes(32))
         spoiled = [certificates[0], replace(certificates[1], record=wrong), certificates[2]]
         assert recheck(spoiled, LogCopy.read(copy), learner, x, y)[1].status == "differs"

@@ -135,7 +135,7 @@ def test_samples_that_were_never_trained_are_refused(
     np.savez(tmp_path / "other.npz", x_train=x, y_train=y)
     other = [*arguments[:3], str(tmp_path / "other.npz"), "--method", "rollback", "--forget-class", "3"]
     assert main(other) == 2
-    assert "2 of 2 samples were never trained" in capsys.readouterr().err
+    assert "no logged run has trained 2 samples of the 2 named" in capsys.readouterr().err
     (tmp_path / "hashes.txt").write_text("ab" * 32 + "\n")
     unknown = [*arguments, "--method", "rollback", "--forget", str(tmp_path / "hashes.txt")]
     assert main(unknown) == 2

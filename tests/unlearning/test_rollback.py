@@ -168,7 +168,7 @@ def test_several_requests_one_after_another(build: Build, executor: str) -> None
         assert [request.status for request in log.requests] == ["certified"] * 4
         log.record_run("after", *samples(4), **options(1))
         rollback(log, [(1, 5)])
-        with pytest.raises(DataError, match="1 of 1 samples were never trained"):
+        with pytest.raises(DataError, match="no logged run has trained 1 sample of the 1 named"):
             rollback(log, [(5, 0)])
 
 
@@ -236,7 +236,7 @@ def test_forgotten_samples_are_not_learned_again(build: Build) -> None:
     with opened(build, "native") as log:
         train_all(log)
         rollback(log, [(1, 2)])
-        with pytest.raises(DataError, match=r"1 of 12 samples were forgotten \(the first is sample 2\)"):
+        with pytest.raises(DataError, match=r"has forgotten 1 sample of these 12 \(the first is sample 2\)"):
             log.record_run("again", *samples(1), **options(1))
         log.record_run("again", *samples(1), allow_forgotten=True, **options(1))
         sample = log.sample_hashes(*samples(1))[2]
@@ -270,7 +270,7 @@ def test_missing_data_is_named_and_nothing_done(build: Build) -> None:
         train_all(log)
         before, (x, y) = log.weights_hash(), samples(1)
         task = Task(log.learner, forget=(x[:1], y[:1]), retain=samples(1))
-        with pytest.raises(DataError, match="12 of 12 samples of run 'run 1' are not in the data"):
+        with pytest.raises(DataError, match="the data lacks 12 samples of 12 in run 'run 1'"):
             forget(log, find_method("rollback"), task)
         with pytest.raises(OptionError, match="give the training data"):
             forget(log, find_method("rollback"), Task(log.learner, forget=(x[:1], y[:1])))

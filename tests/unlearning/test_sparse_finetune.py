@@ -81,7 +81,7 @@ def test_what_cannot_be_is_refused(trained: Trained) -> None:
     with trained.build.session() as device:
         given = task(device, trained)
         for options, message in (
-            ({"k": 3}, "k is 3, 2 layers train"),
+            ({"k": 3}, "k is 3, and the model trains 2 layers"),
             ({"epochs": 0}, "option epochs is '0'"),
         ):
             with pytest.raises(OptionError, match=message):
