@@ -7,11 +7,8 @@
 #ifndef MCT_BLOCKS_XPULP_H
 #define MCT_BLOCKS_XPULP_H
 
-#include "simd.h"
+#include "assembly_xpulp.h"
 
-#define MCT_X_DOT(sum, x, y) ".insn r 0x33, 0, 0x4b, %" sum ", %[" x "], %[" y "]\n\t"
-#define MCT_X_LOAD(to, from, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" from "], %[" by "]\n\t"
-#define MCT_X_LOAD4(to, from) ".insn i 0x0b, 2, %[" to "], 4(%[" from "])\n\t"
 #define MCT_X_NOTHING
 
 #define MCT_X_COLUMN(y, s0, s1, s2, s3, L, M, N, O)                                                          \

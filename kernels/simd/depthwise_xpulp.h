@@ -5,6 +5,7 @@
 #ifndef MCT_DEPTHWISE_XPULP_H
 #define MCT_DEPTHWISE_XPULP_H
 
+#include "assembly_xpulp.h"
 #include "windows_xpulp.h"
 
 /* Weights of taps (0,1), (2,3) ... (8, none) for the first channel and the second. */
@@ -28,39 +29,35 @@ struct mct_x_steps {
     int32_t column, row, pixel, result;
 };
 
-#define MCT_X_LD(to, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[x], %[" by "]\n\t"
-#define MCT_X_PACK(to, high, low) ".insn r 0x57, 0, 0x68, %[" to "], %[" high "], %[" low "]\n\t"
-#define MCT_X_HIGH(low, high) ".insn r 0x57, 0, 0x64, %[" low "], %[" high "], %[select]\n\t"
-#define MCT_X_DOTS(low, high, i)                                                                             \
-    ".insn r 0x33, 0, 0x4b, %[s0], %[" low "], %[f" i "]\n\t"                                                \
-    ".insn r 0x33, 0, 0x4b, %[s1], %[" high "], %[g" i "]\n\t"
+/* clang-format off */
+#define MCT_X_NEXT(to, by) MCT_X_LOAD(to, "x", by)
+#define MCT_X_ZERO(s) "mv %[" s "], x0\n\t"
+#define MCT_X_ALONE(to, v) ".insn r 0x57, 0, 0x68, %[" to "], x0, %[" v "]\n\t" /* pv.pack.h */
+#define MCT_X_RELU(v, bound) ".insn r 0x57, 0, 0x18, %[" v "], %[" v "], " bound "\n\t" /* pv.max.h */
+#define MCT_X_DOTS(low, high, i) MCT_X_DOT("[s0]", low, "f" i) MCT_X_DOT("[s1]", high, "g" i)
 #define MCT_X_PIXELS(count, bias)                                                                            \
     ".option push\n\t"                                                                                       \
     ".option norvc\n"                                                                                        \
     "1:\tlw %[t], %[pixels]\n\t"                                                                             \
     ".insn i 0x7b, 4, x0, %[t], 2*" count "\n\t" /* lp.setup: the next `count` instructions, t times */      \
-        MCT_X_LD("x0", "column") MCT_X_LD("x1", "column") MCT_X_LD(                                          \
-            "x2", "row") "mv %[s0], x0\n\t"                                                                  \
-                         "mv %[s1], x0\n\t"                                                                  \
-                         "add %[y], %[y], %[result]\n\t" MCT_X_PACK("t", "x1", "x0") MCT_X_HIGH("x0", "x1")  \
-                             MCT_X_LD("x3", "column") MCT_X_DOTS("t", "x0", "0") MCT_X_LD("x0", "column")    \
-                                 MCT_X_PACK("t", "x3", "x2") MCT_X_HIGH("x2", "x3") MCT_X_LD("x1", "row")    \
-                                     MCT_X_DOTS("t", "x2", "1") MCT_X_LD("x2", "column") MCT_X_PACK(         \
-                                         "t", "x1", "x0") MCT_X_HIGH("x0", "x1") MCT_X_LD("x3", "column")    \
-                                         MCT_X_DOTS("t", "x0", "2") MCT_X_LD("x0", "pixel")                  \
-                                             MCT_X_PACK("t", "x3", "x2") MCT_X_HIGH("x2", "x3") MCT_X_DOTS(  \
-                                                 "t", "x2",                                                  \
-                                                 "3") ".insn r 0x57, 0, 0x68, %[t], x0, %[x0]\n\t"           \
-                                                      "srli %[x0], %[x0], 16\n\t" MCT_X_DOTS("t", "x0", "4") \
-                                                          bias                                               \
-        ".insn r 0x33, 2, 0x58, %[t], %[s0], %[s1]\n\t"                                                      \
-        ".insn r 0x57, 0, 0x18, %[t], %[t], %[bound]\n\t"                                                    \
-        ".insn s 0x2b, 2, %[t], 0(%[y])\n\t"                                                                 \
-        "lw %[t], %[jump]\n\t"                                                                               \
-        "addi %[rows], %[rows], -1\n\t"                                                                      \
-        "add %[x], %[x], %[t]\n\t"                                                                           \
-        "bnez %[rows], 1b\n\t"                                                                               \
-        ".option pop"
+    MCT_X_NEXT("x0", "column") MCT_X_NEXT("x1", "column") MCT_X_NEXT("x2", "row")                            \
+    MCT_X_ZERO("s0") MCT_X_ZERO("s1") "add %[y], %[y], %[result]\n\t"                                        \
+    MCT_X_PACK("t", "x1", "x0") MCT_X_HIGH("x0", "x1") MCT_X_NEXT("x3", "column")                            \
+    MCT_X_DOTS("t", "x0", "0") MCT_X_NEXT("x0", "column")                                                    \
+    MCT_X_PACK("t", "x3", "x2") MCT_X_HIGH("x2", "x3") MCT_X_NEXT("x1", "row")                               \
+    MCT_X_DOTS("t", "x2", "1") MCT_X_NEXT("x2", "column")                                                    \
+    MCT_X_PACK("t", "x1", "x0") MCT_X_HIGH("x0", "x1") MCT_X_NEXT("x3", "column")                            \
+    MCT_X_DOTS("t", "x0", "2") MCT_X_NEXT("x0", "pixel")                                                     \
+    MCT_X_PACK("t", "x3", "x2") MCT_X_HIGH("x2", "x3") MCT_X_DOTS("t", "x2", "3")                            \
+    MCT_X_ALONE("t", "x0") "srli %[x0], %[x0], 16\n\t" MCT_X_DOTS("t", "x0", "4") bias                       \
+    MCT_X_NARROW("t", "s0", "s1") MCT_X_RELU("t", "%[bound]")                                                \
+    ".insn s 0x2b, 2, %[t], 0(%[y])\n\t"                                                                     \
+    "lw %[t], %[jump]\n\t"                                                                                   \
+    "addi %[rows], %[rows], -1\n\t"                                                                          \
+    "add %[x], %[x], %[t]\n\t"                                                                               \
+    "bnez %[rows], 1b\n\t"                                                                                   \
+    ".option pop"
+/* clang-format on */
 #define MCT_X_PIXEL_OPERANDS                                                                                 \
     [x] "+r"(x), [y] "+r"(y), [rows] "+r"(rows), [t] "=&r"(t), [x0] "=&r"(x0), [x1] "=&r"(x1),               \
         [x2] "=&r"(x2), [x3] "=&r"(x3), [s0] "=&r"(s0),                                                      \
@@ -104,39 +101,37 @@ struct mct_x_down {
 };
 
 /* clang-format off */
-#define MCT_X_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %[" s "], %[" v "], %[" w "]\n\t"
+#define MCT_X_PAIR(s, v, w) MCT_X_DOT("[" s "]", v, w)
 #define MCT_X_MAC(s, v, w) ".insn r 0x53, 0, 0x2a, %[" s "], %[" v "], %[" w "]\n\t"
-#define MCT_X_NARROW(s, v) ".insn r 0x33, 2, 0x58, %[u], %[" s "], %[" v "]\n\t"
 #define MCT_X_PUT ".insn r 0x2b, 6, 0, %[result], %[y], %[u]\n\t" /* p.sw, then y += result */
-#define MCT_X_ZERO(s) "mv %[" s "], x0\n\t"
 #define MCT_X_FIELD(to, offset) "lw %[" to "], " offset "(%[t])\n\t"
-#define MCT_X_PLAIN(e, f) MCT_X_NARROW(e, f)
+#define MCT_X_PLAIN(e, f) MCT_X_NARROW("u", e, f)
 #define MCT_X_FINISH(e, f)                                                                                   \
     "fadd.s %[" e "], %[" e "], %[bias0]\n\t" "fadd.s %[" f "], %[" f "], %[bias1]\n\t"                      \
-    MCT_X_NARROW(e, f) ".insn r 0x57, 0, 0x18, %[u], %[u], gp\n\t" /* pv.max.h */
+    MCT_X_NARROW("u", e, f) MCT_X_RELU("u", "gp")
 /* Row r of x: its three words are in a, b and c, the third of the row before in d. It ends results r - 2 in e
- * and f, is the middle of results r - 1 in g and h, and begins results r in e and f, of which the first dot is left to
- * the next row, with t. The last tap goes alone, by fmacex.s.h. Every other instruction is one of the floating-point
- * unit, so that two cores that share one do not wait. */
+ * and f, is the middle of results r - 1 in g and h, and begins results r in e and f, of which the first dot
+ * is left to the next row, with t. The last tap goes alone, by fmacex.s.h. Every other instruction is one of
+ * the floating-point unit, so that two cores that share one do not wait. */
 #define MCT_X_ROW(e, f, g, h, d, c, FINISH)                                                                  \
-    MCT_X_DOT(g, "t", "f0") MCT_X_PACK("u", "a", d) MCT_X_DOT(g, "u", "f1") MCT_X_HIGH(d, "a")               \
-    MCT_X_DOT(h, d, "g1") MCT_X_PACK("t", "b", "a") MCT_X_DOT(e, "t", "f3") MCT_X_HIGH("a", "b")             \
-    MCT_X_DOT(f, "a", "g3") MCT_X_PACK("u", c, "b") MCT_X_DOT(g, "u", "f2") MCT_X_HIGH("b", c)               \
-    MCT_X_DOT(h, "b", "g2") "srli %[u], %[" c "], 16\n\t" MCT_X_MAC(e, c, "f4") MCT_X_LD(d, "back")          \
-    MCT_X_MAC(f, "u", "g4") MCT_X_LD("b", "back") FINISH(e, f) MCT_X_ZERO(f) MCT_X_DOT(f, "a", "g0")         \
-    MCT_X_PUT MCT_X_ZERO(e) MCT_X_LD("a", "down")
+    MCT_X_PAIR(g, "t", "f0") MCT_X_PACK("u", "a", d) MCT_X_PAIR(g, "u", "f1") MCT_X_HIGH(d, "a")             \
+    MCT_X_PAIR(h, d, "g1") MCT_X_PACK("t", "b", "a") MCT_X_PAIR(e, "t", "f3") MCT_X_HIGH("a", "b")           \
+    MCT_X_PAIR(f, "a", "g3") MCT_X_PACK("u", c, "b") MCT_X_PAIR(g, "u", "f2") MCT_X_HIGH("b", c)             \
+    MCT_X_PAIR(h, "b", "g2") "srli %[u], %[" c "], 16\n\t" MCT_X_MAC(e, c, "f4") MCT_X_NEXT(d, "back")       \
+    MCT_X_MAC(f, "u", "g4") MCT_X_NEXT("b", "back") FINISH(e, f) MCT_X_ZERO(f) MCT_X_PAIR(f, "a", "g0")      \
+    MCT_X_PUT MCT_X_ZERO(e) MCT_X_NEXT("a", "down")
 #define MCT_X_DOWN(LENGTH, BIAS, FINISH)                                                                     \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
     MCT_X_FIELD("x", "8") "lui %[select], 0x30\n\t" MCT_X_FIELD("y", "12")                                   \
-    "addi %[select], %[select], 1\n\t" MCT_X_LD("g0", "y") BIAS MCT_X_LD("a", "y")                           \
-    MCT_X_FIELD("back", "16") MCT_X_LD("g1", "y") MCT_X_PACK("f0", "a", "g0")                                \
-    MCT_X_LD("b", "y") MCT_X_HIGH("g0", "a") MCT_X_LD("g2", "y") MCT_X_PACK("f1", "b", "g1")                 \
-    MCT_X_LD("c", "y") MCT_X_HIGH("g1", "b") MCT_X_LD("g3", "y") MCT_X_PACK("f2", "c", "g2")                 \
-    MCT_X_LD("d", "y") MCT_X_HIGH("g2", "c") MCT_X_LD("f4", "y") MCT_X_PACK("f3", "d", "g3")                 \
+    "addi %[select], %[select], 1\n\t" MCT_X_NEXT("g0", "y") BIAS MCT_X_NEXT("a", "y")                       \
+    MCT_X_FIELD("back", "16") MCT_X_NEXT("g1", "y") MCT_X_PACK("f0", "a", "g0")                              \
+    MCT_X_NEXT("b", "y") MCT_X_HIGH("g0", "a") MCT_X_NEXT("g2", "y") MCT_X_PACK("f1", "b", "g1")             \
+    MCT_X_NEXT("c", "y") MCT_X_HIGH("g1", "b") MCT_X_NEXT("g3", "y") MCT_X_PACK("f2", "c", "g2")             \
+    MCT_X_NEXT("d", "y") MCT_X_HIGH("g2", "c") MCT_X_NEXT("f4", "y") MCT_X_PACK("f3", "d", "g3")             \
     MCT_X_FIELD("x", "0") MCT_X_HIGH("g3", "d") MCT_X_FIELD("y", "4") "srli %[g4], %[f4], 16\n\t"            \
-    MCT_X_LD("c", "back") MCT_X_FIELD("down", "20") MCT_X_LD("b", "back") MCT_X_FIELD("result", "24")        \
-    MCT_X_LD("a", "down") MCT_X_FIELD("t", "28")                                                             \
+    MCT_X_NEXT("c", "back") MCT_X_FIELD("down", "20") MCT_X_NEXT("b", "back") MCT_X_FIELD("result", "24")    \
+    MCT_X_NEXT("a", "down") MCT_X_FIELD("t", "28")                                                           \
     ".insn i 0x7b, 4, x0, %[t], 2*" LENGTH "\n\t" /* lp.setup: two rows */                                   \
     MCT_X_ROW("e", "f", "g", "h", "d", "c", FINISH)                                                          \
     MCT_X_ROW("g", "h", "e", "f", "c", "d", FINISH)                                                          \
@@ -155,8 +150,11 @@ struct mct_x_down {
  *
  * Three rows of results are on their way at a time, so that each row of x is read once, and its pairs are put
  * together once for the first and last taps. There is no code for the ends: the first two results are not
- * those of any pixel. It reads one row of x more than it needs. gp, which no target makes use of, has the
- * bound. */
+ * those of any pixel. It reads one row of x more than it needs.
+ *
+ * All registers are in use, gp for the bound; nothing else here reads or writes it: compilers reserve it for
+ * the linker, which makes no use of it without a symbol __global_pointer$, and targets/<board>/link.ld define
+ * none; interrupts are off while kernels run, and the traps of qemu-xpulp keep all registers. */
 MCT_INLINE void mct_x_depthwise_down(const struct mct_x_down *k, bool finish) {
     const struct mct_x_down *t = k;
     uint32_t x, y, u, a, b, c, d, e, f, g, h, f0, f1, f2, f3, f4, g0, g1, g2, g3, g4, back, down, result,
@@ -174,24 +172,22 @@ MCT_INLINE void mct_x_depthwise_down(const struct mct_x_down *k, bool finish) {
     }
 }
 
-#define MCT_X_AT(to, from, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" from "], %[" by "]\n\t"
+/* clang-format off */
 /* A tap: its words are in a (first pixel) and b (second); `next` loads more meanwhile, not into a. */
 #define MCT_X_TAP(a, b, i, j, next)                                                                          \
-    MCT_X_PACK("t", b, a)                                                                                    \
-    MCT_X_HIGH(a, b)                                                                                         \
-    next ".insn r 0x33, 0, 0x4b, %" i ", %[t], %[d0]\n\t"                                                    \
-         ".insn r 0x33, 0, 0x4b, %" j ", %[" a "], %[d1]\n\t"
+    MCT_X_PACK("t", b, a) MCT_X_HIGH(a, b) next MCT_X_DOT(i, "t", "d0") MCT_X_DOT(j, a, "d1")
 #define MCT_X_PAIRS(count, taps)                                                                             \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
     ".insn i 0x7b, 4, x0, %[t], 2*" count "\n\t" /* lp.setup */                                              \
-    ".insn i 0x0b, 2, %[p], 4(%[table])\n\t"                                                                 \
-    ".insn i 0x0b, 2, %[q], 4(%[table])\n\t" MCT_X_AT("d1", "dy", "on")                                      \
-        MCT_X_AT("c", "dy", "on") "add %[p], %[p], %[x]\n\t"                                                 \
-                                  "add %[q], %[q], %[x]\n\t" MCT_X_PACK("d0", "c", "d1")                     \
-                                      MCT_X_HIGH("d1", "c") MCT_X_AT("a", "p", "column")                     \
-                                          MCT_X_AT("b", "q", "column") MCT_X_AT("c", "p", "column") taps     \
-        ".option pop"
+    MCT_X_LOAD4("p", "table") MCT_X_LOAD4("q", "table")                                                      \
+    MCT_X_LOAD("d1", "dy", "on") MCT_X_LOAD("c", "dy", "on")                                                 \
+    "add %[p], %[p], %[x]\n\t"                                                                               \
+    "add %[q], %[q], %[x]\n\t"                                                                               \
+    MCT_X_PACK("d0", "c", "d1") MCT_X_HIGH("d1", "c")                                                        \
+    MCT_X_LOAD("a", "p", "column") MCT_X_LOAD("b", "q", "column") MCT_X_LOAD("c", "p", "column") taps        \
+    ".option pop"
+/* clang-format on */
 #define MCT_X_PAIR_OPERANDS                                                                                  \
     [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [e] "=&r"(e), [d0] "=&r"(d0), [d1] "=&r"(d1), [p] "=&r"(p),    \
         [q] "=&r"(q), [t] "+r"(t), [table] "+r"(table),                                                      \
@@ -206,12 +202,15 @@ MCT_INLINE void mct_x_depthwise_3_taps(float sum[6], const mct_elem *x, const mc
                                        const uint32_t *table, int32_t column, int32_t on, uint32_t pairs) {
     uint32_t a, b, c, d0, d1, e, p, q, t = pairs;
     const int32_t row = 0; /* there is but one */
-    __asm__ volatile(MCT_X_PAIRS("26", MCT_X_TAP("a", "b", "0", "1",
-                                                 MCT_X_AT("e", "q", "column") MCT_X_AT("b", "p", "row"))
-                                           MCT_X_TAP("c", "e", "2", "3", MCT_X_AT("a", "q", "row"))
-                                               MCT_X_TAP("b", "a", "4", "5", ))
-                     : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]), "+r"(sum[5]),
-                       MCT_X_PAIR_OPERANDS);
+    /* clang-format off */
+    __asm__ volatile(
+        MCT_X_PAIRS("26",
+            MCT_X_TAP("a", "b", "0", "1", MCT_X_LOAD("e", "q", "column") MCT_X_LOAD("b", "p", "row"))
+            MCT_X_TAP("c", "e", "2", "3", MCT_X_LOAD("a", "q", "row"))
+            MCT_X_TAP("b", "a", "4", "5", ))
+        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), "+r"(sum[4]), "+r"(sum[5]),
+          MCT_X_PAIR_OPERANDS);
+    /* clang-format on */
 }
 
 /* What mct_x_depthwise_lines works on, all steps in bytes. The assembly knows the offsets, and changes x, acc
@@ -235,46 +234,45 @@ struct mct_x_lines {
 };
 
 /* clang-format off */
-#define MCT_X_LINE_LD(to, p, by) ".insn r 0x0b, 7, 0x10, %[" to "], %[" p "], %[" by "]\n\t"
-#define MCT_X_LINE_DOT(s, v, w) ".insn r 0x33, 0, 0x4b, %[s" s "], %[" v "], %[" w "]\n\t"
-/* The next two pixels in a row, `n` times: l, h and d are its pair of words 0 and 1, and word 1; u and v words of dy.
- * All are those of the two pixels after these in the end. */
+#define MCT_X_LINE_DOT(s, v, w) MCT_X_DOT("[s" s "]", v, w)
+/* The next two pixels in a row, `n` times: l, h and d are its pair of words 0 and 1, and word 1; u and v
+ * words of dy. All are those of the two pixels after these in the end. */
 #define MCT_X_LINE_PAIRS                                                                                     \
     ".insn i 0x7b, 4, x0, %[n], 2*16\n\t" /* lp.setup */                                                     \
-    MCT_X_PACK("d0", "v", "u") MCT_X_HIGH("u", "v") MCT_X_LINE_DOT("1", "h", "u") MCT_X_LINE_LD("h", "x", "on") \
-    MCT_X_LINE_DOT("0", "l", "d0") MCT_X_PACK("l", "h", "d") MCT_X_HIGH("d", "h") MCT_X_LINE_DOT("3", "d", "u") \
-    MCT_X_LINE_LD("d", "x", "on") MCT_X_LINE_DOT("2", "l", "d0") MCT_X_LINE_LD("v", "dy", "back")            \
+    MCT_X_PACK("d0", "v", "u") MCT_X_HIGH("u", "v") MCT_X_LINE_DOT("1", "h", "u") MCT_X_LOAD("h", "x", "on") \
+    MCT_X_LINE_DOT("0", "l", "d0") MCT_X_PACK("l", "h", "d") MCT_X_HIGH("d", "h")                            \
+    MCT_X_LINE_DOT("3", "d", "u")                                                                            \
+    MCT_X_LOAD("d", "x", "on") MCT_X_LINE_DOT("2", "l", "d0") MCT_X_LOAD("v", "dy", "back")                  \
     MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d") MCT_X_LINE_DOT("5", "h", "u")                             \
-    MCT_X_LINE_LD("u", "dy", "thrice") MCT_X_LINE_DOT("4", "l", "d0")
+    MCT_X_LOAD("u", "dy", "thrice") MCT_X_LINE_DOT("4", "l", "d0")
 /* The beginning of a row, whose word 0 is in h. */
 #define MCT_X_LINE_BEGIN                                                                                     \
-    MCT_X_LINE_LD("d", "x", "on") "nop\n\t" MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d")
-/* The last pixel of a row and the first of the next: words a, d and b of the one, c and those that begin the other's
- * row with the second pixel. */
+    MCT_X_LOAD("d", "x", "on") "nop\n\t" MCT_X_PACK("l", "d", "h") MCT_X_HIGH("h", "d")
+/* The last pixel of a row and the first of the next: words a, d and b of the one, c and those that begin the
+ * other's row with the second pixel. */
 #define MCT_X_LINE_WRAP                                                                                      \
-    MCT_X_LINE_LD("b", "x", "twice") MCT_X_PACK("d0", "v", "u") MCT_X_LINE_LD("a", "x", "wrap")              \
-    MCT_X_HIGH("u", "v") MCT_X_LINE_LD("c", "x", "on") MCT_X_LINE_LD("h", "x", "on")                         \
+    MCT_X_LOAD("b", "x", "twice") MCT_X_PACK("d0", "v", "u") MCT_X_LOAD("a", "x", "wrap")                    \
+    MCT_X_HIGH("u", "v") MCT_X_LOAD("c", "x", "on") MCT_X_LOAD("h", "x", "on")                               \
     MCT_X_PACK("l", "c", "a") MCT_X_HIGH("a", "c") MCT_X_LINE_DOT("0", "l", "d0")                            \
-    MCT_X_LINE_LD("c", "x", "on") MCT_X_LINE_DOT("1", "a", "u") MCT_X_PACK("l", "h", "d")                    \
+    MCT_X_LOAD("c", "x", "on") MCT_X_LINE_DOT("1", "a", "u") MCT_X_PACK("l", "h", "d")                       \
     MCT_X_HIGH("d", "h") MCT_X_LINE_DOT("2", "l", "d0") MCT_X_PACK("a", "c", "b")                            \
     MCT_X_LINE_DOT("3", "d", "u") MCT_X_HIGH("b", "c") MCT_X_LINE_DOT("4", "a", "d0")                        \
     MCT_X_PACK("l", "c", "h") MCT_X_LINE_DOT("5", "b", "u") MCT_X_HIGH("h", "c")                             \
-    MCT_X_LINE_LD("v", "dy", "back") "mv %[d], %[c]\n\t" MCT_X_LINE_LD("u", "dy", "thrice")
+    MCT_X_LOAD("v", "dy", "back") "mv %[d], %[c]\n\t" MCT_X_LOAD("u", "dy", "thrice")
 /* The last pixel, when it has no partner: word 2 of its row comes to words 0 and 1. */
-#define MCT_X_LINE_ALONE(v) ".insn r 0x57, 0, 0x68, %[a], x0, %[" v "]\n\t"
 #define MCT_X_LINE_LONE                                                                                      \
     "lw %[a], 48(%[k])\n\t"                                                                                  \
     "beqz %[a], 3f\n\t"                                                                                      \
     MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS                                                                        \
-    MCT_X_LINE_LD("b", "x", "on") ".insn r 0x57, 0, 0x68, %[d0], x0, %[u]\n\t" "srli %[u], %[u], 16\n\t"     \
-    MCT_X_LINE_ALONE("l") MCT_X_LINE_DOT("0", "a", "d0") MCT_X_LINE_ALONE("h") MCT_X_LINE_DOT("1", "a", "u") \
-    MCT_X_LINE_ALONE("d") MCT_X_LINE_DOT("2", "a", "d0") "srli %[d], %[d], 16\n\t"                           \
-    MCT_X_LINE_DOT("3", "d", "u") MCT_X_LINE_ALONE("b") MCT_X_LINE_DOT("4", "a", "d0")                       \
+    MCT_X_LOAD("b", "x", "on") MCT_X_ALONE("d0", "u") "srli %[u], %[u], 16\n\t"                              \
+    MCT_X_ALONE("a", "l") MCT_X_LINE_DOT("0", "a", "d0") MCT_X_ALONE("a", "h") MCT_X_LINE_DOT("1", "a", "u") \
+    MCT_X_ALONE("a", "d") MCT_X_LINE_DOT("2", "a", "d0") "srli %[d], %[d], 16\n\t"                           \
+    MCT_X_LINE_DOT("3", "d", "u") MCT_X_ALONE("a", "b") MCT_X_LINE_DOT("4", "a", "d0")                       \
     "srli %[b], %[b], 16\n\t" MCT_X_LINE_DOT("5", "b", "u")
 #define MCT_X_LINE_GET(s, t)                                                                                 \
-    ".insn i 0x0b, 2, %[s" s "], 4(%[acc])\n\t" ".insn r 0x0b, 7, 0x10, %[s" t "], %[acc], %[a]\n\t"
+    MCT_X_LOAD4("s" s, "acc") MCT_X_LOAD("s" t, "acc", "a")
 #define MCT_X_LINE_PUT(s, t)                                                                                 \
-    ".insn s 0x2b, 2, %[s" s "], 4(%[acc])\n\t" ".insn r 0x2b, 6, 0, %[a], %[acc], %[s" t "]\n\t"
+    MCT_X_STORE4("s" s, "acc") ".insn r 0x2b, 6, 0, %[a], %[acc], %[s" t "]\n\t"
 #define MCT_X_LINE_FIELD(to, offset) "lw %[" to "], " offset "(%[k])\n\t"
 #define MCT_X_LINES(LENGTH, TWO, LONE)                                                                       \
     ".option push\n\t"                                                                                       \
@@ -285,13 +283,13 @@ struct mct_x_lines {
     MCT_X_LINE_FIELD("acc", "8")                                                                             \
     "1:\t" MCT_X_LINE_FIELD("a", "12") MCT_X_LINE_FIELD("x", "0") MCT_X_LINE_FIELD("dy", "4")                \
     MCT_X_LINE_GET("0", "1") MCT_X_LINE_GET("2", "3") MCT_X_LINE_GET("4", "5")                               \
-    MCT_X_LINE_LD("v", "dy", "back") MCT_X_LINE_FIELD("a", "40") MCT_X_LINE_LD("u", "dy", "thrice")          \
-    MCT_X_LINE_LD("h", "x", "on")                                                                            \
+    MCT_X_LOAD("v", "dy", "back") MCT_X_LINE_FIELD("a", "40") MCT_X_LOAD("u", "dy", "thrice")                \
+    MCT_X_LOAD("h", "x", "on")                                                                               \
     "beqz %[a], 2f\n\t"                                                                                      \
     ".insn i 0x7b, 4, x1, %[a], 2*" LENGTH "\n\t" /* lp.setup */                                             \
     MCT_X_LINE_BEGIN MCT_X_LINE_PAIRS TWO                                                                    \
     "add %[x], %[x], %[next]\n\t"                                                                            \
-    MCT_X_LINE_LD("h", "x", "on")                                                                            \
+    MCT_X_LOAD("h", "x", "on")                                                                               \
     "2:\t" LONE                                                                                              \
     "3:\t" MCT_X_LINE_FIELD("acc", "8") MCT_X_LINE_FIELD("a", "12") MCT_X_LINE_FIELD("b", "0")               \
     MCT_X_LINE_PUT("0", "1") MCT_X_LINE_PUT("2", "3") MCT_X_LINE_PUT("4", "5")                               \

@@ -41,7 +41,7 @@ struct mct_xpulp_rows {
 /* Up to the last step of a block; LENGTH is twice the outer loop's, in instructions. Whenever a block begins,
  * a holds the address of struct mct_xpulp_rows, and b that of the block's first row of b. Y0 loads the first
  * and the third of four pairs of b. */
-#define MCT_BLOCK_BEGIN(LENGTH, Y0)                                                                            \
+#define MCT_BLOCK_BEGIN(LENGTH, Y0)                                                                          \
     ".option push\n\t"                                                                                       \
     ".option norvc\n\t"                                                                                      \
     "addi sp, sp, -16\n\t"                                                                                   \
@@ -50,24 +50,24 @@ struct mct_xpulp_rows {
     MCT_ZERO(s00) MCT_ZERO(s01) MCT_ZERO(s02) MCT_ZERO(s03) MCT_ZERO(s10) MCT_ZERO(s11) MCT_ZERO(s12)        \
     MCT_ZERO(s13) MCT_ZERO(s20) MCT_ZERO(s21) MCT_ZERO(s22) MCT_ZERO(s23) MCT_ZERO(s30) MCT_ZERO(s31)        \
     MCT_ZERO(s33)                                                                                            \
-    ".balign 16\n\t" ".insn i 0x7b, 4, x1, %[x0], " LENGTH "\n\t" /* lp.setup: the outer loop */                              \
+    ".balign 16\n\t" ".insn i 0x7b, 4, x1, %[x0], " LENGTH "\n\t" /* lp.setup: the outer loop */             \
     MCT_LW(b_back, 20, a) MCT_LW(y1, 24, a) MCT_LW(a, 0, a)                                                  \
     MCT_ZERO(s32)                                                                                            \
-    MCT_NEXT(x0, a, a_step) MCT_NEXT(x1, a, a_step) MCT_NEXT(x2, a, a_step) Y0          \
+    MCT_NEXT(x0, a, a_step) MCT_NEXT(x1, a, a_step) MCT_NEXT(x2, a, a_step) Y0                               \
     "beqz %[y1], 1f\n\t"                                                                                     \
     ".insn i 0x7b, 4, x0, %[y1], 48\n\t" /* lp.setup: the next 24 instructions */                            \
     MCT_DOT(s00, x0, y0) MCT_NEXT(x3, a, a_back) MCT_DOT(s10, x1, y0) MCT_NEXT(y1, b, b_step)                \
     MCT_DOT(s20, x2, y0) MCT_DOT(s30, x3, y0)                                                                \
-    MCT_DOT(s01, x0, y1) Y0 MCT_DOT(s11, x1, y1) MCT_DOT(s21, x2, y1)                   \
+    MCT_DOT(s01, x0, y1) Y0 MCT_DOT(s11, x1, y1) MCT_DOT(s21, x2, y1)                                        \
     MCT_DOT(s31, x3, y1)                                                                                     \
     MCT_DOT(s02, x0, y0) MCT_NEXT(y1, b, b_back) MCT_DOT(s12, x1, y0) MCT_DOT(s22, x2, y0)                   \
     MCT_DOT(s32, x3, y0)                                                                                     \
-    MCT_DOT(s03, x0, y1) Y0 MCT_DOT(s13, x1, y1) MCT_NEXT(x0, a, a_step)                \
+    MCT_DOT(s03, x0, y1) Y0 MCT_DOT(s13, x1, y1) MCT_NEXT(x0, a, a_step)                                     \
     MCT_DOT(s23, x2, y1) MCT_NEXT(x1, a, a_step) MCT_DOT(s33, x3, y1) MCT_NEXT(x2, a, a_step)                \
     "1:\n\t"                                                                                                 \
     MCT_DOT(s00, x0, y0) MCT_NEXT(x3, a, a_back) MCT_DOT(s10, x1, y0) MCT_NEXT(y1, b, b_step)                \
     MCT_DOT(s20, x2, y0) "lw %[a], 0(sp)\n\t" MCT_DOT(s30, x3, y0)                                           \
-    MCT_DOT(s01, x0, y1) Y0 MCT_DOT(s11, x1, y1) MCT_LW(b_back, 56, a)                  \
+    MCT_DOT(s01, x0, y1) Y0 MCT_DOT(s11, x1, y1) MCT_LW(b_back, 56, a)                                       \
     MCT_DOT(s21, x2, y1) MCT_DOT(s31, x3, y1)
 
 #define MCT_BLOCK_END                                                                                        \
@@ -75,8 +75,8 @@ struct mct_xpulp_rows {
     ".option pop"
 
 /* The rest of the last step, and the sums as they are. */
-#define MCT_BLOCK_PLAIN(Y0)                                                                                      \
-    MCT_BLOCK_BEGIN("192", Y0)                                                                              \
+#define MCT_BLOCK_PLAIN(Y0)                                                                                  \
+    MCT_BLOCK_BEGIN("192", Y0)                                                                               \
     MCT_PACK(s00, s01) MCT_DOT(s02, x0, y0) MCT_NEXT(y1, b, b_back) MCT_DOT(s12, x1, y0)                     \
     MCT_LW(b_back, 32, a) MCT_PACK(s10, s11) MCT_ZERO(s01) MCT_DOT(s22, x2, y0)                              \
     MCT_SW_NEXT(s00, 4, b_back) MCT_PACK(s20, s21) MCT_ZERO(s11) MCT_DOT(s32, x3, y0)                        \
@@ -96,7 +96,7 @@ struct mct_xpulp_rows {
 
 /* The rest of the last step, the bias added, nothing below the bound. */
 #define MCT_BLOCK_BIAS                                                                                       \
-    MCT_BLOCK_BEGIN("256", MCT_NEXT(y0, b, b_step))                                                                               \
+    MCT_BLOCK_BEGIN("256", MCT_NEXT(y0, b, b_step))                                                          \
     MCT_DOT(s02, x0, y0) MCT_NEXT(y1, b, b_back) MCT_DOT(s12, x1, y0) MCT_LW(b_back, 48, a)                  \
     MCT_DOT(s22, x2, y0) MCT_DOT(s32, x3, y0)                                                                \
     MCT_DOT(s03, x0, y1) MCT_LW(x0, 0, b_back) MCT_DOT(s13, x1, y1) MCT_LW(x1, 4, b_back)                    \

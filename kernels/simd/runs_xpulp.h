@@ -45,10 +45,10 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
 #define MCT_LOAD(to, from, by) ".insn r 0x0b, 7, 0x10, " #to ", " #from ", " #by "\n\t"
 #define MCT_NEXT(to, from) ".insn i 0x0b, 2, " #to ", 4(" #from ")\n\t"
 #define MCT_SAVED(op, at)                                                                                    \
-    #op " ra, 60(" #at ")\n\t" #op " s0, 64(" #at ")\n\t" #op " s1, 68(" #at ")\n\t"                          \
-    #op " s2, 72(" #at ")\n\t" #op " s3, 76(" #at ")\n\t" #op " s4, 80(" #at ")\n\t"                          \
-    #op " s5, 84(" #at ")\n\t" #op " s6, 88(" #at ")\n\t" #op " s7, 92(" #at ")\n\t"                          \
-    #op " s8, 96(" #at ")\n\t" #op " s9, 100(" #at ")\n\t" #op " s10, 104(" #at ")\n\t"                       \
+    #op " ra, 60(" #at ")\n\t" #op " s0, 64(" #at ")\n\t" #op " s1, 68(" #at ")\n\t"                         \
+    #op " s2, 72(" #at ")\n\t" #op " s3, 76(" #at ")\n\t" #op " s4, 80(" #at ")\n\t"                         \
+    #op " s5, 84(" #at ")\n\t" #op " s6, 88(" #at ")\n\t" #op " s7, 92(" #at ")\n\t"                         \
+    #op " s8, 96(" #at ")\n\t" #op " s9, 100(" #at ")\n\t" #op " s10, 104(" #at ")\n\t"                      \
     #op " s11, 108(" #at ")\n\t" #op " gp, 112(" #at ")\n\t" #op " tp, 116(" #at ")\n\t"
 #define MCT_ENTER                                                                                            \
     MCT_SAVED(sw, a0)                                                                                        \
@@ -94,7 +94,7 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
     "lw tp, 28(sp)\n\t"                                                                                      \
     "lw a5, 32(sp)\n\t"
 #define MCT_ZERO                                                                                             \
-    "li s0, 0\n\tli s1, 0\n\tli s2, 0\n\tli s3, 0\n\tli s4, 0\n\tli s5, 0\n\tli s6, 0\n\tli s7, 0\n\t"          \
+    "li s0, 0\n\tli s1, 0\n\tli s2, 0\n\tli s3, 0\n\tli s4, 0\n\tli s5, 0\n\tli s6, 0\n\tli s7, 0\n\t"       \
     "li s8, 0\n\tli s9, 0\n\tli s10, 0\n\tli s11, 0\n\tli ra, 0\n\tli t3, 0\n\tli t4, 0\n\tli t5, 0\n\t"
 #define MCT_LOAD_A MCT_LOAD(t0, a2, a6) MCT_LOAD(t1, a2, a6) MCT_LOAD(t2, a2, a6) MCT_LOAD(t6, a2, a7)
 #define MCT_LOAD_B MCT_LOAD(a4, a3, a0)
@@ -117,7 +117,7 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
 #define MCT_RUNS_APART                                                                                       \
     MCT_NORVC MCT_NEXT(a4, tp)                                                                               \
     ".insn i 0x7b, 4, x1, a5, 68\n\t"                                                                        \
-    MCT_NEXT(a5, tp) "add a2, a2, a4\n\t" "add a3, a3, a5\n\t" MCT_LOAD_A MCT_LOAD_B MCT_PAIRS              \
+    MCT_NEXT(a5, tp) "add a2, a2, a4\n\t" "add a3, a3, a5\n\t" MCT_LOAD_A MCT_LOAD_B MCT_PAIRS               \
     MCT_NEXT(a4, tp) MCT_RVC
 /* 27 instructions, a goes on */
 #define MCT_RUNS_SUMS                                                                                        \
@@ -144,7 +144,7 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
 #define MCT_Y                                                                                                \
     "lw a2, 36(sp)\n\t"                                                                                      \
     "lw a3, 40(sp)\n\t"                                                                                      \
-    "addi a4, a2, " MCT_BLOCK_BYTES "\n\t"                                                                                     \
+    "addi a4, a2, " MCT_BLOCK_BYTES "\n\t"                                                                   \
     "sw a4, 36(sp)\n\t"
 #if MCT_ELEM == 16
 #define MCT_STORE_ROW(a, b, c, d)                                                                            \
@@ -156,42 +156,39 @@ MCT_INLINE int32_t mct_skip_b(int32_t bytes, int32_t b_step) {
 #define MCT_STORE_ROW(a, b, c, d)                                                                            \
     "sw " #a ", 0(a2)\n\tsw " #b ", 4(a2)\n\tsw " #c ", 8(a2)\n\tsw " #d ", 12(a2)\n\tadd a2, a2, a3\n\t"
 #define MCT_BIAS_ROW(a, b, c, d)                                                                             \
-    MCT_ADD(a, t0) MCT_MAX(a) MCT_ADD(b, t1) MCT_MAX(b) MCT_ADD(c, t2) MCT_MAX(c) MCT_ADD(d, t6) MCT_MAX(d)     \
+    MCT_ADD(a, t0) MCT_MAX(a) MCT_ADD(b, t1) MCT_MAX(b) MCT_ADD(c, t2) MCT_MAX(c) MCT_ADD(d, t6) MCT_MAX(d)  \
     MCT_STORE_ROW(a, b, c, d)
 #endif
 #define MCT_STORE_PLAIN                                                                                      \
-    MCT_Y MCT_STORE_ROW(s0, s1, s2, s3) MCT_STORE_ROW(s4, s5, s6, s7) MCT_STORE_ROW(s8, s9, s10, s11)         \
+    MCT_Y MCT_STORE_ROW(s0, s1, s2, s3) MCT_STORE_ROW(s4, s5, s6, s7) MCT_STORE_ROW(s8, s9, s10, s11)        \
     MCT_STORE_ROW(ra, t3, t4, t5)
 #define MCT_STORE_BIAS                                                                                       \
     "lw tp, 44(sp)\n\t"                                                                                      \
     MCT_NEXT(t0, tp) MCT_NEXT(t1, tp) MCT_NEXT(t2, tp) MCT_NEXT(t6, tp)                                      \
     "sw tp, 44(sp)\n\t"                                                                                      \
     "lw tp, 48(sp)\n\t"                                                                                      \
-    MCT_Y MCT_BIAS_ROW(s0, s1, s2, s3) MCT_BIAS_ROW(s4, s5, s6, s7) MCT_BIAS_ROW(s8, s9, s10, s11)            \
+    MCT_Y MCT_BIAS_ROW(s0, s1, s2, s3) MCT_BIAS_ROW(s4, s5, s6, s7) MCT_BIAS_ROW(s8, s9, s10, s11)           \
     MCT_BIAS_ROW(ra, t3, t4, t5)
 #define MCT_ROW(op, a, b, c, d)                                                                              \
     #op " " #a ", 0(a4)\n\t" #op " " #b ", 4(a4)\n\t" #op " " #c ", 8(a4)\n\t" #op " " #d ", 12(a4)\n\t"
 /* the sums of a block, rows a1 apart from a4 on */
 #define MCT_ROWS(op, step)                                                                                   \
     MCT_ROW(op, s0, s1, s2, s3) "add a4, a4, " #step "\n\t" MCT_ROW(op, s4, s5, s6, s7)                      \
-    "add a4, a4, " #step "\n\t" MCT_ROW(op, s8, s9, s10, s11) "add a4, a4, " #step "\n\t"                   \
+    "add a4, a4, " #step "\n\t" MCT_ROW(op, s8, s9, s10, s11) "add a4, a4, " #step "\n\t"                    \
     MCT_ROW(op, ra, t3, t4, t5)
 
 #define MCT_RUN_FUNCTION(name, argument, code)                                                               \
-    static __attribute__((naked, noinline, unused, aligned(16))) void name(                                               \
+    static __attribute__((naked, noinline, unused, aligned(16))) void name(                                  \
         __attribute__((unused)) struct argument *k) {                                                        \
         __asm__(code);                                                                                       \
     }
 
-MCT_RUN_FUNCTION(mct_run_blocks, mct_run_blocks,
-                 MCT_ENTER MCT_FIRST "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_ON MCT_STORE_BIAS MCT_END MCT_NEXT_QUAD
-                 MCT_LEAVE)
-MCT_RUN_FUNCTION(mct_run_plain, mct_run_blocks,
-                 MCT_ENTER MCT_FIRST "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_ON MCT_STORE_PLAIN MCT_END MCT_NEXT_QUAD
-                 MCT_LEAVE)
-MCT_RUN_FUNCTION(mct_run_apart, mct_run_blocks,
-                 MCT_ENTER MCT_FIRST "1:\n\t" MCT_BEGIN MCT_ZERO MCT_RUNS_APART MCT_STORE_PLAIN MCT_END MCT_NEXT_QUAD
-                 MCT_LEAVE)
+#define MCT_BLOCKS(runs, store)                                                                              \
+    MCT_ENTER MCT_FIRST "1:\n\t" MCT_BEGIN MCT_ZERO runs store MCT_END MCT_NEXT_QUAD MCT_LEAVE
+
+MCT_RUN_FUNCTION(mct_run_blocks, mct_run_blocks, MCT_BLOCKS(MCT_RUNS_ON, MCT_STORE_BIAS))
+MCT_RUN_FUNCTION(mct_run_plain, mct_run_blocks, MCT_BLOCKS(MCT_RUNS_ON, MCT_STORE_PLAIN))
+MCT_RUN_FUNCTION(mct_run_apart, mct_run_blocks, MCT_BLOCKS(MCT_RUNS_APART, MCT_STORE_PLAIN))
 MCT_RUN_FUNCTION(mct_run_sums, mct_run_sums,
                  MCT_ENTER "1:\n\t" MCT_BEGIN
                  "lw a4, 36(sp)\n\t"
@@ -233,6 +230,7 @@ MCT_RUN_FUNCTION(mct_run_sums, mct_run_sums,
 #undef MCT_STORE_BIAS
 #undef MCT_ROW
 #undef MCT_ROWS
+#undef MCT_BLOCKS
 #undef MCT_RUN_FUNCTION
 
 #endif

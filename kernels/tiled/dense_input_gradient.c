@@ -24,16 +24,16 @@ static void few_columns(float sum[4], const mct_elem *x, const mct_elem *w, uint
         ".option push\n\t.option norvc\n\t"
         MCT_X_LOAD4("a", "w") MCT_X_LOAD4("b", "next")
         ".insn i 0x7b, 4, x0, %[pairs], 26\n\t" /* lp.setup: the next 13 instructions */
-        ".insn r 0x57, 0, 0x68, %[t], %[b], %[a]\n\t" /* pv.pack.h */
+        MCT_X_PACK("t", "b", "a")
         MCT_X_LOAD4("v", "x")
-        ".insn r 0x57, 0, 0x64, %[a], %[b], %[select]\n\t" /* pv.shuffle2.h */
+        MCT_X_HIGH("a", "b")
         MCT_X_LOAD("c", "w", "down")
         MCT_X_DOT("0", "v", "t")
         MCT_X_LOAD("d", "next", "down")
         MCT_X_DOT("1", "v", "a")
-        ".insn r 0x57, 0, 0x68, %[t], %[d], %[c]\n\t"
+        MCT_X_PACK("t", "d", "c")
         MCT_X_LOAD4("a", "w")
-        ".insn r 0x57, 0, 0x64, %[c], %[d], %[select]\n\t"
+        MCT_X_HIGH("c", "d")
         MCT_X_LOAD4("b", "next")
         MCT_X_DOT("2", "v", "t")
         MCT_X_DOT("3", "v", "c")

@@ -4,67 +4,64 @@
 #include "fallback.h"
 MCT_ANY_SHAPE(dense_rounded)
 #include "../dense_rounded.c"
+#include "simd/assembly_xpulp.h"
 #include "tiled/row_tiles.h"
 
 /* Rows of a tile: one or two for each worker. */
 enum { LEAST = 8, MOST = 16 };
 
-#define NEXT(to, from) ".insn i 0x0b, 2, %[" to "], 4(%[" from "])\n\t"
-#define PACK(to, low, high) ".insn r 0x33, 2, 0x58, %[" to "], %[" low "], %[" high "]\n\t" /* vfcpka.h.s */
 /* clang-format off */
+/* `steps`, of as many instructions as `count` says, for each pair; `low` has the first element of w. Between
+ * loads there is something else: one that follows another takes two cycles. The word after a row's end is
+ * read. */
+#define PAIRS(count, steps)                                                                                  \
+    ".option push\n\t.option norvc\n\t"                                                                      \
+    MCT_X_LOAD4("low", "w")                                                                                  \
+    ".insn i 0x7b, 4, x0, %[pairs], 2*" count "\n\t" /* lp.setup */                                          \
+    steps ".option pop"
 
-/* Continues x . row of w with `pairs` > 0 pairs. Between loads there is something else: one that follows
- * another takes two cycles. The word after the row's end is read. */
+/* Continues x . row of w with `pairs` > 0 pairs. */
 static float one_row(float sum, const mct_elem *x, const float *w, uint32_t pairs) {
     float low, high;
     uint32_t v = 0, u = 0;
     __asm__ volatile(
-        ".option push\n\t.option norvc\n\t"
-        NEXT("low", "w")
-        ".insn i 0x7b, 4, x0, %[pairs], 10\n\t" /* lp.setup: the next 5 instructions */
-        NEXT("high", "w")
-        MCT_XPULP_DOT("%[sum]", "%[v]", "%[u]")
-        NEXT("v", "x")
-        PACK("u", "low", "high")
-        NEXT("low", "w")
-        MCT_XPULP_DOT("%[sum]", "%[v]", "%[u]")
-        ".option pop"
+        PAIRS("5",
+            MCT_X_LOAD4("high", "w")
+            MCT_X_DOT("[sum]", "v", "u")
+            MCT_X_LOAD4("v", "x")
+            MCT_X_NARROW("u", "low", "high")
+            MCT_X_LOAD4("low", "w"))
         : [sum] "+r"(sum), [x] "+r"(x), [w] "+r"(w), [v] "+r"(v), [u] "+r"(u), [low] "=&r"(low),
           [high] "=&r"(high)
         : [pairs] "r"(pairs)
         : "memory");
-    return sum;
+    return mct_xpulp_dot(sum, v, u);
 }
 
 /* The same for two rows. */
 static void two_rows(float sum[2], const mct_elem *x, const float *w, const float *next, uint32_t pairs) {
-    float s = sum[0], t = sum[1], low, high, low1, high1;
+    float low, high, low1, high1;
     uint32_t v = 0, u, u1 = 0;
     __asm__ volatile(
-        ".option push\n\t.option norvc\n\t"
-        NEXT("low", "w")
-        ".insn i 0x7b, 4, x0, %[pairs], 18\n\t" /* lp.setup: the next 9 instructions */
-        NEXT("high", "w")
-        MCT_XPULP_DOT("%[t]", "%[v]", "%[u1]")
-        NEXT("v", "x")
-        PACK("u", "low", "high")
-        NEXT("low1", "next")
-        MCT_XPULP_DOT("%[s]", "%[v]", "%[u]")
-        NEXT("high1", "next")
-        NEXT("low", "w")
-        PACK("u1", "low1", "high1")
-        MCT_XPULP_DOT("%[t]", "%[v]", "%[u1]")
-        ".option pop"
-        : [s] "+r"(s), [t] "+r"(t), [x] "+r"(x), [w] "+r"(w), [next] "+r"(next), [v] "+r"(v), [u] "=&r"(u),
-          [u1] "+r"(u1), [low] "=&r"(low), [high] "=&r"(high), [low1] "=&r"(low1), [high1] "=&r"(high1)
+        PAIRS("9",
+            MCT_X_LOAD4("high", "w")
+            MCT_X_DOT("[t]", "v", "u1")
+            MCT_X_LOAD4("v", "x")
+            MCT_X_NARROW("u", "low", "high")
+            MCT_X_LOAD4("low1", "next")
+            MCT_X_DOT("[s]", "v", "u")
+            MCT_X_LOAD4("high1", "next")
+            MCT_X_LOAD4("low", "w")
+            MCT_X_NARROW("u1", "low1", "high1"))
+        : [s] "+r"(sum[0]), [t] "+r"(sum[1]), [x] "+r"(x), [w] "+r"(w), [next] "+r"(next), [v] "+r"(v),
+          [u] "=&r"(u), [u1] "+r"(u1), [low] "=&r"(low), [high] "=&r"(high), [low1] "=&r"(low1),
+          [high1] "=&r"(high1)
         : [pairs] "r"(pairs)
         : "memory");
-    sum[0] = s;
-    sum[1] = t;
+    sum[1] = mct_xpulp_dot(sum[1], v, u1);
 }
 /* clang-format on */
-#undef NEXT
-#undef PACK
+#undef PAIRS
 
 void MCT_TILED(dense_rounded)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_rounded *d = args;
