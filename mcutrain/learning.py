@@ -7,20 +7,20 @@ give: the loops here decide what runs in which order, the Executor computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from math import log
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from mcutrain.data import Samples, check_labels, check_samples, check_targets
-from mcutrain.divergence import Watch, advice
-from mcutrain.errors import DataError, DivergedError, OptionError
-from mcutrain.events import Applied, EpochEvent, Evaluation, Event, StepEvent, Training
+from mcutrain.descent import Descent, Hyper, Plan
+from mcutrain.errors import DataError, OptionError
+from mcutrain.events import Applied, Evaluation, Event, Training
 from mcutrain.executor import Array, Executor
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest, TensorEntry
 from mcutrain.store import Store
+from mcutrain.words import counted
 
 #: What an optimizer step counts.
 _COUNTERS = ("loss_scale", "skipped_steps")
@@ -175,70 +175,12 @@ class Learner:
         Raises DataError and OptionError before the device is touched, and
         DivergedError after the last good weights were put back.
         """
-        self._check_hyper(epochs, lr, momentum, weight_decay, batch)
+        hyper = Hyper(lr, momentum, weight_decay)
+        plan = Plan(epochs, batch, seed, shuffle, exclude, span)
+        hyper.check(self.manifest.options)
+        plan.check(self.manifest.options)
         samples, targets = self.training_set(x, y)
-        rng = np.random.Generator(np.random.Philox(seed))
-        watch = Watch(log(self.classes) if self.manifest.options.loss == "cross-entropy" else None)
-        good = self.snapshot()
-        history: list[EpochEvent] = []
-        losses: list[float] = []
-        streamed = 0
-        count = len(samples) // self.rows
-        steps = -(-count // batch)
-        left_out = np.zeros(count, bool)
-        left_out[list(exclude)] = True
-        for epoch in range(epochs):
-            order = rng.permutation(count) if shuffle else np.arange(count)
-            if (epoch + 1) * steps <= span[0]:
-                continue
-            ratios: dict[str, float] = {}
-            total, trained = 0.0, 0
-            state = Applied(1.0, 0)
-            for step in range(steps):
-                chosen = order[step * batch : (step + 1) * batch]
-                chosen = chosen[~left_out[chosen]]
-                number = epoch * steps + step
-                if number < span[0] or not len(chosen):
-                    continue
-                if span[1] is not None and number >= span[1]:
-                    return Training(tuple(history), tuple(losses), streamed)
-                if self.manifest.options.immediate:
-                    loss, state = self._step(samples, targets, int(chosen[0]), lr, weight_decay)
-                else:
-                    loss = self.accumulate(samples, targets, chosen)
-                    if not ratios:
-                        ratios = self._ratios(len(chosen))
-                    state = self.apply(lr, len(chosen), momentum, weight_decay)
-                losses.append(loss)
-                total += loss * len(chosen)
-                trained += len(chosen)
-                streamed += len(chosen) * self.rows
-                reason = watch.diverged(loss, state.loss_scale, state.skipped)
-                if reason:
-                    self.executor.write(good)
-                    kept = f"of epoch {epoch}" if epoch else "before training"
-                    raise DivergedError(
-                        f"training diverged in epoch {epoch + 1}, step {step + 1}: {reason}; "
-                        f"the weights {kept} were put back",
-                        advice(lr, ratios),
-                    )
-                if on_event:
-                    on_event(StepEvent(epoch + 1, step + 1, steps, loss))
-            good = self.snapshot()
-            checked = self.evaluate(*validation) if validation is not None else None
-            event = EpochEvent(
-                epoch + 1,
-                epochs,
-                total / max(trained, 1),
-                ratios,
-                state.skipped,
-                state.loss_scale,
-                checked,
-            )
-            history.append(event)
-            if on_event:
-                on_event(event)
-        return Training(tuple(history), tuple(losses), streamed)
+        return Descent(self, samples, targets, hyper, on_event).run(plan, validation)
 
     def ratios(self, x: Array | Samples, y: Array | Samples) -> dict[str, float]:
         """Gradient norm over weight norm of every trained parameter, by parameter name.
@@ -248,7 +190,7 @@ class Learner:
         self._needs_accumulators()
         samples, targets = self.training_set(x, y)
         self.accumulate(samples, targets)
-        return self._ratios(len(samples) // self.rows)
+        return self.accumulated_ratios(len(samples) // self.rows)
 
     # ---- weights
 
@@ -303,8 +245,8 @@ class Learner:
         targets = self._targets(samples, y)
         if not len(samples) or len(samples) % self.rows:
             raise DataError(
-                f"{len(samples)} samples do not fill the model's batch of {self.rows}",
-                f"give a positive multiple of {self.rows} samples",
+                f"{counted(len(samples), 'sample')} cannot fill the model's batches of {self.rows}",
+                f"give a multiple of {self.rows}",
             )
         return samples, targets
 
@@ -371,19 +313,10 @@ class Learner:
         self._cleared = not calls
         return applied
 
-    # ---- within
-
-    def _needs_accumulators(self) -> None:
-        if self.manifest.options.immediate:
-            raise OptionError(
-                "this build updates its weights immediately and keeps no gradients",
-                "compile it without --immediate",
-            )
-
-    def _step(
+    def step_immediately(
         self, samples: Samples, targets: Array | Samples, index: int, lr: float, weight_decay: float
     ) -> tuple[float, Applied]:
-        """An immediate step on one device batch: its loss and the state of the loss scaling."""
+        """One step of a build with immediate updates, on device batch ``index``: loss, and loss scaling."""
         program, row = self.manifest.program("train_step"), index * self.rows
         inputs = {
             self._input.name: self.rows_of(samples, row, self._input.name),
@@ -393,7 +326,8 @@ class Learner:
         got = self.executor.run("train_step", inputs, ["loss", *_COUNTERS])
         return float(got["loss"][0]), _applied(got)
 
-    def _ratios(self, count: int) -> dict[str, float]:
+    def accumulated_ratios(self, batches: int) -> dict[str, float]:
+        """:meth:`ratios` of what ``batches`` device batches accumulated."""
         program = self.manifest.program("statistics")
         got = self.executor.run("statistics", {}, program.outputs)
         scale = float(self.executor.read(["loss_scale"])["loss_scale"][0])
@@ -401,28 +335,17 @@ class Learner:
         for entry, gradient, weight in zip(
             self.manifest.trained(), program.outputs[::2], program.outputs[1::2], strict=True
         ):
-            norm = float(got[gradient][0]) ** 0.5 / (scale * count)
+            norm = float(got[gradient][0]) ** 0.5 / (scale * batches)
             ratios[entry.name] = norm / max(float(got[weight][0]) ** 0.5, 1e-30)
         return ratios
 
-    def _check_hyper(self, epochs: int, lr: float, momentum: float, weight_decay: float, batch: int) -> None:
-        for name, value, low, high in (
-            ("lr", lr, 0.0, 1e6),
-            ("momentum", momentum, 0.0, 1.0),
-            ("weight_decay", weight_decay, 0.0, 1e6),
-        ):
-            if not (low <= value <= high):
-                raise OptionError(f"{name} is {value}", f"give a number from {low:g} to {high:g}")
-        if epochs < 0 or batch < 1:
-            raise OptionError(f"epochs is {epochs} and batch is {batch}", "give epochs ≥ 0 and batch ≥ 1")
-        if batch > 1 and self.manifest.options.immediate:
+    # ---- within
+
+    def _needs_accumulators(self) -> None:
+        if self.manifest.options.immediate:
             raise OptionError(
-                f"batch is {batch}, but this build updates its weights after every sample",
-                "train with batch 1, or compile it without --immediate",
-            )
-        if momentum and not self.manifest.options.momentum:
-            raise OptionError(
-                "this build has no momentum buffers", "compile it with --momentum, or train with momentum 0"
+                "this build updates its weights immediately and keeps no gradients",
+                "compile it without --immediate",
             )
 
     def _samples(self, x: Array | Samples) -> Samples:

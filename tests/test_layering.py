@@ -37,6 +37,7 @@ FLOORS = {
     "reference": 4,
     "device": 4,
     "learning": 4,
+    "descent": 4,
     "verification": 4,
     "verification_walk": 3,
     "simulators": 5,
