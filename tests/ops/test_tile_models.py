@@ -14,7 +14,7 @@ from typing import Any
 import kernel_harness
 import numpy as np
 import pytest
-from test_xpulp_kernels import TARGETS, Remote
+from remote_kernels import TARGETS, Remote
 
 from mcutrain.compiler import tiles
 from mcutrain.ops import op_for
