@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +13,7 @@ import numpy as np
 
 from mcutrain.errors import StoreError
 from mcutrain.executor import Executor
+from mcutrain.files import parse_json, whole_file
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest
 from mcutrain.store import (
@@ -215,13 +214,10 @@ class HostStore:
         }
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
+            with whole_file(self._path, private=True) as file:
                 file.write(json.dumps(head).encode() + b"\n")
                 for _, data in entries.values():
                     file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(file.name, self._path)
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror}", "make room there") from None
 
@@ -234,7 +230,7 @@ class HostStore:
             raise StoreError(f"cannot read {self._path}: {error.strerror}") from None
         first, _, rest = data.partition(b"\n")
         try:
-            head = json.loads(first)
+            head = parse_json(first)
             entries, at = {}, 0
             for listed in head["entries"]:
                 piece = rest[at : at + listed["length"]]

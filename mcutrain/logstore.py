@@ -18,9 +18,7 @@ whenever both are at hand they are compared.  Entries of the store::
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ import numpy as np
 from mcutrain.data import Samples
 from mcutrain.errors import DataError, StoreError
 from mcutrain.executor import Array
+from mcutrain.files import parse_json, write_whole
 from mcutrain.hoststore import HostStore
 from mcutrain.learning import Learner
 from mcutrain.meter import Meter, MeteredStore
@@ -83,14 +82,16 @@ class LogCopy:
     def read(cls, path: Path) -> LogCopy:
         """Raises StoreError."""
         try:
-            value = json.loads(path.read_text("utf-8"))
-            runs = [
-                RunRecord(**{**run, "hashes": tuple(bytes.fromhex(s) for s in run["hashes"])})
-                for run in value["runs"]
-            ]
-            return cls(bytes.fromhex(value["salt"]), tuple(runs))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"cannot read the run log {path}: {error}", "connect the device once") from None
+            value = parse_json(path.read_bytes())
+            runs = tuple(RunRecord.from_json(run) for run in value["runs"])
+            return cls(bytes.fromhex(value["salt"]), runs)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"it is damaged ({error})"
+        raise StoreError(
+            f"cannot read the run log {path}: {reason}", "connect the device once: it writes the log anew"
+        )
 
 
 class LogStore:
@@ -225,16 +226,14 @@ class LogStore:
         text = json.dumps({"sequence": self.sequence, **self._contents()}, indent=1)
         try:
             self._copy.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._copy.parent, delete=False) as file:
-                file.write(text + "\n")
-            os.replace(file.name, self._copy)
+            write_whole(self._copy, text + "\n", private=True)
         except OSError as error:
             raise StoreError(f"cannot write {self._copy}: {error.strerror}", "make room there") from None
 
     def _compare(self) -> None:
         """The copy must be the store's of the same moment, or an older one."""
         try:
-            copy = json.loads(self._copy.read_text("utf-8"))
+            copy = parse_json(self._copy.read_bytes())
             sequence = int(copy.pop("sequence"))
         except FileNotFoundError:
             return

@@ -17,6 +17,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mcutrain.errors import BuildError, OptionError
+from mcutrain.files import parse_json
 from mcutrain.ir import DType, Kind, Origin
 
 #: Version of the manifest's layout.
@@ -294,7 +295,7 @@ class Manifest:
     def from_json(cls, text: str, source: str = FILE_NAME) -> Manifest:
         """Parse and check; raises BuildError naming ``source`` and the field."""
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except ValueError as error:
             raise BuildError(f"{source} is not JSON: {error}", "compile the model again") from None
         if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:

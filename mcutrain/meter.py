@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from mcutrain.files import parse_json
 from mcutrain.store import Store, StoreEntry, StoreFacts
 from mcutrain.work import Span, Stopwatch, Work, work_of
 
@@ -58,7 +59,7 @@ class Meter:
     def decode(self, data: bytes) -> None:
         """Take what an earlier start knew; of another clock, or malformed, it is of no use and is left."""
         try:
-            value: Any = json.loads(data)
+            value: Any = parse_json(data)
             if value["rate"] != self.rate:
                 return
             spans = {str(n): Span(float(s), float(t)) for n, (s, t) in value["spans"].items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from mcutrain.data import Samples
 from mcutrain.errors import StoreError
 from mcutrain.executor import Array
+from mcutrain.files import parse_json
 from mcutrain.learning import Learner
 from mcutrain.manifest import Manifest
 
@@ -21,6 +22,8 @@ HASH_SIZE = 32
 #: State that only lives during a run or a request: no carrier of anything between them.
 _SCRATCH = (".gradient", ".held", ".mask")
 _MOMENTUM = ".momentum"
+#: Python's types of a record's fields by their annotation.
+_KINDS = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,23 @@ class RunRecord:
         head, _, hashes = data.partition(b"\n")
         if len(hashes) % HASH_SIZE:
             raise ValueError("a hash is cut off")
-        split = tuple(hashes[i : i + HASH_SIZE] for i in range(0, len(hashes), HASH_SIZE))
-        record: RunRecord = _from_json(cls, json.loads(head))
-        return replace(record, hashes=split)
+        split = [hashes[i : i + HASH_SIZE].hex() for i in range(0, len(hashes), HASH_SIZE)]
+        value = parse_json(head)
+        return cls.from_json({**value, "hashes": split} if isinstance(value, dict) else value)
+
+    @classmethod
+    def from_json(cls, value: Any) -> RunRecord:
+        """From plain values, the hashes in hexadecimal; raises ValueError."""
+        hashes = value.get("hashes") if isinstance(value, dict) else None
+        if not isinstance(hashes, list):
+            raise ValueError("a run without a list of hashes")
+        split = tuple(_hash(text) for text in hashes)
+        run: RunRecord = _from_json(cls, {**value, "hashes": split})
+        if min(run.number, run.epochs, run.batch) < 1 or run.seed < 0 or not 0 <= run.done <= run.steps:
+            raise ValueError(f"run '{run.name[:40]}' has numbers that no run has")
+        if run.steps != run.epochs * -(-len(split) // run.batch):
+            raise ValueError(f"run '{run.name[:40]}' has {run.steps} steps, which its samples do not take")
+        return run
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,9 @@ class Forgotten:
     hash: str
     through: int
     request: int
+
+    def __post_init__(self) -> None:
+        _hash(self.hash)
 
 
 @dataclass(frozen=True)
@@ -132,7 +152,7 @@ def encode_all(records: Iterable[Any]) -> bytes:
 
 def decode_all(cls: Callable[..., R], data: bytes) -> list[R]:
     """The other way; raises ValueError."""
-    return [_from_json(cls, json.loads(line)) for line in data.splitlines()]
+    return [_from_json(cls, parse_json(line)) for line in data.splitlines()]
 
 
 def _json(value: Any) -> bytes:
@@ -143,10 +163,22 @@ def _from_json(cls: Any, value: Any) -> Any:
     known = {field.name for field in fields(cls)}
     if not isinstance(value, dict) or not set(value) <= known:
         raise ValueError(f"not a {cls.__name__}")
+    for field in fields(cls):
+        kind = _KINDS.get(str(field.type))
+        if kind and field.name in value and type(value[field.name]) not in kind:
+            raise ValueError(f"'{field.name}' of a {cls.__name__} is {str(value[field.name])[:40]!r}")
     try:
         return cls(**value)
     except TypeError as error:
         raise ValueError(str(error)) from None
+
+
+def _hash(text: Any) -> bytes:
+    """A sample's hash from hexadecimal; raises ValueError."""
+    found = bytes.fromhex(text) if isinstance(text, str) else b""
+    if len(found) != HASH_SIZE:
+        raise ValueError(f"{str(text)[:40]!r} is no hash of a sample")
+    return found
 
 
 # ---- samples

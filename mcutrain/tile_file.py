@@ -12,9 +12,7 @@ What is left out, or 0, the compiler chooses.  ``mcutrain tune`` keeps what it m
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mcutrain.errors import OptionError
+from mcutrain.files import parse_json, write_whole
 from mcutrain.manifest import TileChoice
 
 if sys.version_info >= (3, 11):
@@ -56,7 +55,7 @@ def read_tiles(path: Path) -> TileFile:
     except UnicodeDecodeError:
         raise OptionError(f"{path} is not text", "name a file of tiles, TOML or JSON") from None
     try:
-        value = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        value = parse_json(text) if path.suffix == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise OptionError(f"{path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
     if not isinstance(value, dict) or not isinstance(value.get("tiles"), dict):
@@ -81,13 +80,9 @@ def write_tiles(path: Path, file: TileFile) -> None:
     for layer, cycles in sorted(file.measured.items()):
         lines += ["", f"[measured.{_quoted(layer)}]"]
         lines += [f'"{rows}x{columns}" = {count}' for (rows, columns), count in cycles.items()]
-    half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        half.write_text("\n".join(lines) + "\n", "utf-8")
-        os.replace(half, path)
+        write_whole(path, "\n".join(lines) + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            half.unlink()
         raise OptionError(f"cannot write {path}: {error.strerror}", "choose another -o") from None
 
 

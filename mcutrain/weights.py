@@ -10,6 +10,7 @@ import numpy as np
 from mcutrain.compiler.onnx_io import load_model
 from mcutrain.errors import DataError, OptionError
 from mcutrain.executor import Array
+from mcutrain.files import whole_file
 from mcutrain.ir import NUMPY_DTYPES
 from mcutrain.manifest import Manifest, TensorEntry
 from mcutrain.npz import read_npz
@@ -82,11 +83,8 @@ def read_state(path: Path, manifest: Manifest) -> tuple[dict[str, Array], dict[s
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays by name, the whole file or nothing."""
-    scratch = path.with_name(f".{path.name}.part")
     try:
-        with scratch.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-        scratch.replace(path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise OptionError(f"cannot write {path}: {error.strerror}", "name another file") from None

@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mcutrain"
 FLOORS = {
     "errors": 0,
     "words": 0,
+    "files": 0,
     "ir": 1,
     "numerics": 1,
     "manifest": 2,

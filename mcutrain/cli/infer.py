@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from mcutrain.cli.options import (
     open_data,
     part_option,
     weights_option,
+    write_output,
 )
 from mcutrain.data import Part
 from mcutrain.errors import DataError
@@ -77,8 +79,9 @@ def command(
     with at_work(opened, start, port, workers, reference, "inferring") as (learner, step):
         outputs = learner.infer(batch, on_sample=step)
     if out:
-        with out.open("wb") as file:
-            np.save(file, outputs, allow_pickle=False)
+        content = io.BytesIO()
+        np.save(content, outputs, allow_pickle=False)
+        write_output(out, content.getvalue())
     flat = outputs.reshape(len(outputs), -1)
     if as_json:
         print_json([{"sample": i, "output": row.tolist()} for i, row in zip(chosen, flat, strict=True)])

@@ -12,6 +12,7 @@ import click
 from mcutrain import data as datasets
 from mcutrain.cli.console import progress
 from mcutrain.errors import OptionError
+from mcutrain.files import write_whole
 
 if TYPE_CHECKING:
     from mcutrain.build import Build
@@ -120,6 +121,14 @@ def open_data(
     if limit is not None:
         dataset = dataset.first(limit)
     return dataset, datasets.ModelShape.of(build.manifest)
+
+
+def write_output(path: Path, data: bytes | str) -> None:
+    """Write a file, the whole of it or nothing; raises OptionError."""
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise OptionError(f"cannot write {path}: {error.strerror or error}", "name another file") from None
 
 
 def check_output(path: Path) -> Path:

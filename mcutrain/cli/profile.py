@@ -17,6 +17,7 @@ from mcutrain.cli.options import (
     open_data,
     part_option,
     port_option,
+    write_output,
 )
 from mcutrain.data import Part
 from mcutrain.device.session import Session
@@ -127,9 +128,9 @@ def command(
             ),
         )
     if json_path is not None:
-        json_path.write_text(json.dumps(measured.as_json(), indent=1) + "\n", "utf-8")
+        write_output(json_path, json.dumps(measured.as_json(), indent=1) + "\n")
     if svg_path is not None:
-        svg_path.write_text(timeline(measured), "utf-8")
+        write_output(svg_path, timeline(measured))
     print_profile(measured, top)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections import Counter
@@ -16,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mcutrain.compiler.onnx_import.naming import fresh
 from mcutrain.errors import DataError, ModelError
+from mcutrain.files import write_whole
 from mcutrain.ir import Array
 
 if TYPE_CHECKING:
@@ -44,16 +44,9 @@ def save_model(imported: ImportedModel, weights: Mapping[str, Array], path: str 
     proto = with_weights(imported, weights)
     content = proto.SerializeToString(deterministic=True)
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        write_whole(target, content)
     except OSError as e:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise ModelError(f"{target}: cannot be written ({e.strerror or e})", "choose another path") from e
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import jinja2
 from mcutrain.errors import OptionError
 from mcutrain.evaluation import plots
 from mcutrain.evaluation.compare import TITLES
+from mcutrain.files import write_whole
 
 #: Names of the files in the report's folder.
 HTML, JSON = "report.html", "report.json"
@@ -76,10 +75,7 @@ def write(folder: Path, result: Mapping[str, Any]) -> tuple[Path, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as half:
-                half.write(text)
-            os.chmod(half.name, 0o644)
-            os.replace(half.name, folder / name)
+            write_whole(folder / name, text)
     except OSError as error:
         raise OptionError(
             f"cannot write the report to {folder}: {error.strerror or error}", "name another folder"

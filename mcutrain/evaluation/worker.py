@@ -7,10 +7,8 @@ standard output.  The process ends with its input, that is, at the latest with i
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from mcutrain.evaluation.observe import read_parameters
 from mcutrain.evaluation.schedule import Schedule
 from mcutrain.events import EpochEvent, Event
 from mcutrain.executor import Array
+from mcutrain.files import whole_file
 from mcutrain.npz import read_npz
 
 
@@ -50,13 +49,8 @@ def run_job(job: dict[str, Any], on_epoch: Any) -> None:
 def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """``arrays`` as an .npz file that is there complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as half:
-        try:
-            np.savez(half, **arrays)  # type: ignore[arg-type]
-        except BaseException:
-            os.unlink(half.name)
-            raise
-    os.replace(half.name, path)
+    with whole_file(path) as half:
+        np.savez(half, **arrays)  # type: ignore[arg-type]
 
 
 def main() -> None:

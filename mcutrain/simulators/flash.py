@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from pathlib import Path
 
 from mcutrain.errors import SimulatorError
+from mcutrain.files import whole_file
 
 #: Bytes of a new file by simulator; QEMU's chip takes exactly this much.
 SIZES = {"native": 16 << 20, "qemu": 32 << 20, "gvsoc": 2 << 20}
@@ -47,7 +47,6 @@ def _lock(descriptor: int, path: Path) -> None:
 def make_blank(path: Path, simulator: str) -> None:
     """A file of ones, there wholly or not at all; nobody else may read it, as it will hold the key."""
     size = SIZES[simulator]
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+    with whole_file(path, private=True) as file:
         for start in range(0, size, len(_PIECE)):
             file.write(_PIECE[: size - start])
-    os.replace(file.name, path)

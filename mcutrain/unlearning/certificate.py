@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcutrain.errors import StoreError
+from mcutrain.files import parse_json
 from mcutrain.runlog import RunLog
 from mcutrain.runrecords import state_names
 from mcutrain.store import PURGED, RECORD, SIGNED, Record, device_id
@@ -148,20 +149,51 @@ def append(path: Path, certificate: Certificate) -> None:
 
 
 def catch_up(log: RunLog, path: Path) -> bool:
-    """Add the device's last certificate to the file if only that one is missing there; whether it was."""
+    """Add the device's last certificate to the file if only that one is missing or cut off there; whether
+    it was."""
     entries = log.store.entries()
     if "chain" not in entries:
         return False
     chain = log.store.read("chain")
     records = [chain[i : i + RECORD.size] for i in range(0, len(chain), RECORD.size)]
-    held = path.read_bytes().splitlines() if path.exists() else []
-    if len(held) != len(records) - 1:
+    held = path.read_bytes() if path.exists() else b""
+    whole = held[: held.rfind(b"\n") + 1]
+    if whole.count(b"\n") != len(records) - 1:
         return False
+    if whole != held:  # this computer stopped in the middle of the line
+        os.truncate(path, len(whole))
     append(path, Certificate.of(log.store.read("certificate"), records[-1]))
     return True
 
 
 # ---- verification
+
+#: What a text must say, and its types.
+_FIELDS: dict[str, type] = {
+    "version": int,
+    "request": int,
+    "method": str,
+    "variant": str,
+    "honesty": str,
+    "assumptions": list,
+    "parameters": dict,
+    "code": dict,
+    "samples": list,
+    "trained_in": dict,
+    "log": str,
+    "runs": int,
+    "done": dict,
+    "seeds": list,
+    "weights_before": str,
+    "weights_after": str,
+    "state_after": str,
+    "snapshots_erased": list,
+    "snapshots_remade": list,
+    "replayed": list,
+    "steps": int,
+    "metrics": dict,
+    "carriers": list,
+}
 
 
 @dataclass(frozen=True)
@@ -180,11 +212,13 @@ def read(path: Path) -> tuple[list[Certificate], list[Finding]]:
         raise StoreError(f"cannot read {path}: {error.strerror}", "check the path") from None
     certificates, findings = [], []
     lines = data.split(b"\n")
+    if not data:
+        findings.append(Finding(1, "there is no certificate in it"))
     if lines[-1] != b"":
         findings.append(Finding(len(lines), "the last line is cut off"))
     for number, line in enumerate(lines[:-1], 1):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
             if set(value) != {"hash", "record", "text"} or canonical(value) != line:
                 raise ValueError("not in canonical form")
             certificate = Certificate(value["text"], Record.unpack(bytes.fromhex(value["record"])))
@@ -215,6 +249,7 @@ def check(certificates: Sequence[Certificate], key: bytes | None = None) -> list
         for name, value in (("weights_before", record.before), ("weights_after", record.after)):
             if text.get(name) != value.hex():
                 problems.append(f"its text has other {name.replace('_', ' ')} than the device")
+        problems += _lacking(text)
         if not record.flags & PURGED:
             problems.append("the device had not erased what held the samples")
         if signed and not record.flags & SIGNED:
@@ -233,6 +268,19 @@ def check(certificates: Sequence[Certificate], key: bytes | None = None) -> list
         findings += [Finding(number, problem) for problem in problems]
         previous = hashlib.sha256(record.pack()).digest()
     return findings
+
+
+def _lacking(text: Mapping[str, Any]) -> list[str]:
+    """What a text does not say that it must."""
+    problems = [
+        f"its text has no {name}" for name, kind in _FIELDS.items() if not isinstance(text.get(name), kind)
+    ]
+    if not problems:
+        if not all(isinstance(sample, str) for sample in text["samples"]):
+            problems.append("its text has samples that are no hashes")
+        if not all(isinstance(steps, int) for steps in text["done"].values()):
+            problems.append("its text has runs of no length")
+    return problems
 
 
 def compare(certificates: Sequence[Certificate], chain: bytes) -> list[Finding]:

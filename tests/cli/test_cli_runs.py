@@ -132,7 +132,7 @@ def test_certificates_are_verified_and_repeated(
     assert main(["certificate", "verify", str(path), "--device"]) == 0
     whole = path.read_bytes()
     path.write_bytes(b"")
-    assert main(["certificate", "verify", str(path)]) == 0
+    assert main(["certificate", "verify", str(path)]) == 1
     assert main(["certificate", "verify", str(path), "--device"]) == 1
     assert "the file has 0 certificates, the device 1" in capsys.readouterr().err
     path.write_bytes(whole)
