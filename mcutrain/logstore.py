@@ -46,6 +46,11 @@ from mcutrain.words import counted
 RUN, SNAPSHOT = "run/", "snapshot/"
 
 
+def _count(x: Array | Samples) -> int:
+    """How many samples there are, as far as that is known before they are checked."""
+    return x.shape[0] if getattr(x, "ndim", 0) else 1
+
+
 class Pool:
     """Samples at hand, found by their salted hashes."""
 
@@ -115,7 +120,8 @@ class LogStore:
 
     def sample_hashes(self, x: Array | Samples, y: Array | Samples) -> list[bytes]:
         """Salted hash of each sample with its label; raises DataError."""
-        return sample_hashes(self.learner, self.salt, x, y)
+        with self.meter.timed("sample", _count(x)):
+            return sample_hashes(self.learner, self.salt, x, y)
 
     def runs_with(self, sample: bytes) -> list[RunRecord]:
         """The runs whose training saw a sample, forgotten since or not."""
@@ -167,7 +173,8 @@ class LogStore:
 
     def pool(self, x: Array | Samples, y: Array | Samples) -> Pool:
         """Samples at hand, to be found by their hashes; raises DataError."""
-        return Pool(self.learner, self.salt, x, y)
+        with self.meter.timed("sample", _count(x)):
+            return Pool(self.learner, self.salt, x, y)
 
     # ---- store and copy
 
@@ -211,7 +218,8 @@ class LogStore:
 
     def _commit(self, purge: bool = False) -> None:
         self.sequence = self.store.commit(purge)
-        self._write_copy()
+        with self.meter.timed("copy"):
+            self._write_copy()
 
     def _contents(self) -> dict[str, Any]:
         runs = [{**asdict(run), "hashes": [sample.hex() for sample in run.hashes]} for run in self.runs]

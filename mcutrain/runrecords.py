@@ -54,6 +54,9 @@ class RunRecord:
     #: ticks of the device's clock that a sample took, and all else for a step; 0 where nothing counts them
     sample_ticks: float = 0.0
     step_ticks: float = 0.0
+    #: the same in seconds of this computer, where the device counts
+    sample_seconds: float = 0.0
+    step_seconds: float = 0.0
     #: salted hash of each sample, in the order of the data; the seed says in which order they were trained
     hashes: tuple[bytes, ...] = ()
 

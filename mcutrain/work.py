@@ -11,6 +11,8 @@ from mcutrain.events import EpochEvent, Event, StepEvent
 
 #: Bytes of a page of flash (targets/runtime/flash.h).
 _PAGE = 256
+#: The Program that takes a sample's gradient.
+TRAINING = "train_step"
 #: Programs that a training run only runs to score itself.
 _SCORING = ("evaluate", "infer")
 
@@ -48,6 +50,8 @@ class Work:
     erased: Tally = field(default_factory=Tally)
     written: Tally = field(default_factory=Tally)
     programs: Mapping[str, Tally] = field(default_factory=dict)
+    #: seconds of this computer that runs of each Program took, with their link
+    waited: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -64,7 +68,8 @@ class Work:
         names = ("memory", "store", "blank", "erased", "written")
         parts = {name: getattr(self, name).since(getattr(earlier, name)) for name in names}
         programs = {n: t.since(earlier.programs.get(n, Tally())) for n, t in self.programs.items()}
-        return Work(self.rate, **parts, programs=programs)
+        waited = {n: s - earlier.waited.get(n, 0.0) for n, s in self.waited.items()}
+        return Work(self.rate, **parts, programs=programs, waited=waited)
 
 
 def work_of(executor: object) -> Work | None:
@@ -121,14 +126,18 @@ class Stopwatch:
         return Span(seconds, done.total if done else 0.0)
 
     def pace(self, samples: int, steps: int) -> dict[str, Any]:
-        """``pace``, ``sample_ticks`` and ``step_ticks`` of a :class:`mcutrain.runrecords.RunRecord`."""
+        """What a sample and a step took, as a :class:`mcutrain.runrecords.RunRecord` has it."""
         if not samples or not steps:
             return {}
-        found: dict[str, Any] = {"pace": (time.perf_counter() - self._began - self._apart) / samples}
+        seconds = time.perf_counter() - self._began - self._apart
+        found: dict[str, Any] = {"pace": seconds / samples}
         done = self.done()
         if done is not None:
-            trained = done.programs.get("train_step", Tally()).time
+            trained = done.programs.get(TRAINING, Tally()).time
             scored = sum(done.programs.get(name, Tally()).time for name in _SCORING)
+            waited = done.waited.get(TRAINING, 0.0)
             found["sample_ticks"] = trained / samples
             found["step_ticks"] = (done.total - trained - scored) / steps
+            found["sample_seconds"] = waited / samples
+            found["step_seconds"] = (seconds - waited) / steps
         return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -98,6 +99,8 @@ class Session:
         #: Program run last: its activations may be read
         self._program: str | None = None
         self._closed = False
+        #: seconds that runs of each Program took
+        self._waited: dict[str, float] = {}
         try:
             self.facts = self._handshake()
         except BaseException:
@@ -155,16 +158,29 @@ class Session:
 
         What fits travels with the request, so a small step is one exchange.
         """
+        began = time.perf_counter()
+        try:
+            return self._run(program, inputs or {}, outputs, calls)
+        finally:
+            self._waited[program] = self._waited.get(program, 0.0) + time.perf_counter() - began
+
+    def _run(
+        self,
+        program: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        calls: tuple[int, int] | None,
+    ) -> dict[str, Array]:
         index = self.manifest.program_index(program)
         first, last = calls or (0, len(self.manifest.programs[index].calls))
         self._program = program
-        arrays = {name: _as_bytes(self._entry(name), array) for name, array in (inputs or {}).items()}
+        arrays = {name: _as_bytes(self._entry(name), array) for name, array in inputs.items()}
         entries = {name: self._entry(name) for name in outputs}
         writes = [_Piece(name, self._entry(name), 0, len(data)) for name, data in arrays.items()]
         reads = [_Piece(name, entry, 0, entry.nbytes) for name, entry in entries.items()]
         room = self.facts.maximum_body
         if _RUN.size + sum(_RANGE.size + piece.length for piece in writes) + _RANGE.size * len(reads) > room:
-            self.write(inputs or {})
+            self.write(inputs)
             writes = []
         inline = sum(piece.length for piece in reads) <= room and _RUN.size + _RANGE.size * len(reads) <= room
         body = [_RUN.pack(index, first, last, len(writes)), *(_write(piece, arrays) for piece in writes)]
@@ -187,7 +203,8 @@ class Session:
 
     def work(self) -> Work | None:
         """What the device's requests have taken so far by its own clock; None when it does not count."""
-        return read_work(self._requests, self.manifest)
+        counted = read_work(self._requests, self.manifest)
+        return None if counted is None else replace(counted, waited=dict(self._waited))
 
     @property
     def store(self) -> DeviceStore:

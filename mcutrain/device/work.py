@@ -13,8 +13,8 @@ from mcutrain.work import Tally, Work
 _LAYOUT = 1
 _HEAD = struct.Struct("<3I")
 _TALLY = struct.Struct("<IQ")
-#: Kinds before those of the Programs, by their names in :class:`Work`.
-_KINDS = ("memory", "store", "blank", "erased", "written")
+#: Kinds before those of the Programs, as :class:`Work` has them: memory, store, blank, erased, written.
+_KINDS = 5
 
 
 def read_work(requester: Requester, manifest: Manifest) -> Work | None:
@@ -30,15 +30,12 @@ def read_work(requester: Requester, manifest: Manifest) -> Work | None:
     if len(body) < _HEAD.size:
         raise _malformed()
     layout, rate, programs = _HEAD.unpack_from(body)
-    if layout != _LAYOUT or len(body) != _HEAD.size + _TALLY.size * (len(_KINDS) + programs):
+    if layout != _LAYOUT or len(body) != _HEAD.size + _TALLY.size * (_KINDS + programs):
         raise _malformed()
     tallies = [Tally(*pair) for pair in _TALLY.iter_unpack(body[_HEAD.size :])]
     names = [program.name for program in manifest.programs]
-    return Work(
-        rate,
-        **dict(zip(_KINDS, tallies, strict=False)),
-        programs=dict(zip(names, tallies[len(_KINDS) :], strict=False)),
-    )
+    memory, store, blank, erased, written = tallies[:_KINDS]
+    return Work(rate, memory, store, blank, erased, written, dict(zip(names, tallies[_KINDS:], strict=False)))
 
 
 def _malformed() -> LinkError:

@@ -161,7 +161,9 @@ class Rollback(Method):
         plan = make_plan(log, held)
         scored = self._scored(task)
         count = 2 * sum(len(pair[0]) for pair in scored.values())
-        taken = expected(log, plan)
+        at_hand = [pair for pair in (task.retain, task.forget) if pair is not None and len(pair[0])]
+        hashed = (0 if task.retain is None else len(task.retain[0])) + (0 if task.samples else 2 * len(held))
+        taken = expected(log, plan, at_hand[0] if at_hand else None, hashed)
         if scored:
             x, y = next(iter(scored.values()))
             taken = taken + measure_speed(task.learner, (x, y), inference_only=True).inference * count

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 from mcutrain.learning import Learner
 from mcutrain.unlearning.base import Cost, Labelled
 from mcutrain.unlearning.run import open_set
 from mcutrain.work import Span, Stopwatch
 
-#: Device batches that are timed.
-_BATCHES = 3
+#: Device batches that are timed, again and again for these seconds.
+_BATCHES, _SECONDS = 3, 0.15
 _NOTHING = Span()
 
 
@@ -41,16 +44,21 @@ def measure_speed(learner: Learner, pair: Labelled, *, inference_only: bool = Fa
     rows = count * learner.rows
     x, y = held.samples[:rows], held.targets[:rows]
     learner.evaluate(x, y)  # the first run of a Program is slower
-    watch = Stopwatch(learner.executor)
-    learner.evaluate(x, y)
-    inference = watch.span() * (1 / rows)
+    inference = _timed(learner, lambda: learner.evaluate(x, y)) * (1 / rows)
     if inference_only:
         return Speed(inference)
-    watch = Stopwatch(learner.executor)
-    learner.accumulate(held.samples, held.targets, range(count))
-    gradient = watch.span() * (1 / rows)
-    watch = Stopwatch(learner.executor)
-    learner.executor.run("statistics")
-    step = watch.span()
+    gradient = _timed(learner, lambda: learner.accumulate(held.samples, held.targets, range(count)))
+    step = _timed(learner, lambda: learner.executor.run("statistics"))
     learner.executor.run("zero_gradients")
-    return Speed(inference, gradient, step)
+    return Speed(inference, gradient * (1 / rows), step)
+
+
+def _timed(learner: Learner, work: Callable[[], object]) -> Span:
+    """What ``work`` takes: the middle one of as many times as there is time for, of one at least."""
+    taken: list[Span] = []
+    began = time.perf_counter()
+    while not taken or time.perf_counter() - began < _SECONDS:
+        watch = Stopwatch(learner.executor)
+        work()
+        taken.append(watch.span())
+    return Span(median(span.seconds for span in taken), median(span.ticks for span in taken))

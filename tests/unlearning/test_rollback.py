@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,28 +169,6 @@ def test_several_requests_one_after_another(build: Build, executor: str) -> None
         rollback(log, [(1, 5)])
         with pytest.raises(DataError, match="no logged run has trained 1 sample of the 1 named"):
             rollback(log, [(5, 0)])
-
-
-def test_cost_follows_what_there_is_to_do(build: Build) -> None:
-    """Less to train again, or fewer runs and snapshots, is told to take less; told twice, it is the same."""
-    method = find_method("rollback")
-
-    def told(rows: Sequence[int], seed: int) -> Any:
-        x, y = (part[list(rows)] for part in samples(seed))
-        held = tuple(log.sample_hashes(x, y))
-        return method.cost(Task(log.learner, (x, y), log=log, samples=held))
-
-    with opened(build, "native") as log:
-        train_all(log)
-        log.store = log.store._store  # type: ignore[attr-defined]  # nothing is measured anew
-        early, late = told([3], 1), told([3], 3)
-        assert early.ticks > late.ticks > 0
-        assert early.seconds > late.seconds > 0
-        assert told([3], 1) == early
-        assert told(range(1, SIZE), 1).ticks < early.ticks
-        # what one run took by chance does not count
-        log.runs[2] = replace(log.runs[2], sample_ticks=1e9)
-        assert told([3], 1).ticks < 2 * early.ticks
 
 
 def test_order_of_requests_does_not_matter(dense_model: Path, tmp_path: Path) -> None:
