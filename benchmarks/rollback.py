@@ -1,13 +1,15 @@
 """Forgetting one of 500 samples, trained in 8 logged runs, exactly: what it was to cost, and what it took.
 
 python benchmarks/rollback.py [--model dscnn|digits] [--target native|qemu|gvsoc] [--epochs 2] [--of 8]
-                              [--samples 500] [--runs 1 4 8] [--repeat 3] [--folder FOLDER]
+                              [--samples 500] [--runs 1 4 8] [--workers N] [--repeat 3]
+                              [--folder FOLDER]
 
 The model is the DS-CNN on keyword samples, or the CNN of examples/digits_cnn.py on scikit-learn's digits.
 For a sample of each named run: what the request said it would cost, what it took, and whether the
 weights are those of a device that was trained without the sample, step by step, by other code (of the
 native target, whose bits are every target's).
-The device's time is that of its own clock: cycles on GVSoC, processor time of the native firmware.
+The device's time is that of its own clock: cycles on GVSoC, processor time of the native firmware, whose
+workers are by default one: how long several threads work depends on which of them share a processor when.
 Each repetition trains all runs anew. FOLDER keeps the build and its trained state: called again with
 it, the benchmark goes on from there.
 """
@@ -96,7 +98,14 @@ class Bench:
         folder = self.folder / target
         if (folder / "manifest.json").exists():
             return Build.open(folder)
-        return mcutrain.compile(self.path, target=target, precision="mixed", loss="cross-entropy", out=folder)
+        return mcutrain.compile(
+            self.path,
+            target=target,
+            precision="mixed",
+            loss="cross-entropy",
+            workers=self.arguments.workers,
+            out=folder,
+        )
 
     def options(self, run: int) -> dict[str, Any]:
         rate = RATES[self.arguments.model]
@@ -226,9 +235,12 @@ def main() -> None:
     parser.add_argument("--of", type=int, default=8, help="runs in all")
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--workers", type=int, help="by default as many as the target has, of native 1")
     parser.add_argument("--repeat", type=int, help="by default 3 where the clock is one of time, else 1")
     parser.add_argument("--folder", type=Path, help="keeps build and trained state")
     arguments = parser.parse_args()
+    if arguments.target == "native" and not arguments.workers:
+        arguments.workers = 1
     repeat = arguments.repeat or (3 if arguments.target == "native" else 1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
