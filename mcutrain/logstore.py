@@ -56,8 +56,13 @@ class Pool:
 
     def __init__(self, learner: Learner, salt: bytes, x: Array | Samples, y: Array | Samples) -> None:
         self._samples, self._targets = learner.training_set(x, y)
-        hashes = sample_hashes(learner, salt, self._samples, self._targets)
-        self._rows = {sample: row for row, sample in reversed(list(enumerate(hashes)))}
+        self._hashes = sample_hashes(learner, salt, self._samples, self._targets)
+        self._rows = {sample: row for row, sample in reversed(list(enumerate(self._hashes)))}
+
+    def having(self, hashes: Collection[bytes]) -> tuple[Array, Array]:
+        """All samples at hand with one of these hashes, in the order of the data."""
+        rows = np.flatnonzero([sample in hashes for sample in self._hashes])
+        return self._samples[rows], self._targets[rows]
 
     def take(self, run: RunRecord, exclude: Collection[int]) -> tuple[Array, Array]:
         """Samples and targets of a run, in its order; those in ``exclude`` are stand-ins.

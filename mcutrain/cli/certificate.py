@@ -14,6 +14,7 @@ from mcutrain.errors import OptionError
 from mcutrain.runlog import COPY, REFERENCE_COPY
 from mcutrain.store import SIGNED
 from mcutrain.unlearning.certificate import REFERENCE_FILE, Certificate, Finding, check, compare, read
+from mcutrain.unlearning.recheck import Recheck, recheck
 from mcutrain.words import counted
 
 path_argument = click.argument("path", metavar="BUILD/certificates.jsonl", type=click.Path(path_type=Path))
@@ -73,7 +74,8 @@ def verify(
 
     The chain, each text and, with --key, each signature is checked. That the
     last ones have not been left out only the device can tell (--device). Exit
-    status 1 when anything is wrong.
+    status 1 when anything is wrong, or when --replay cannot repeat an exact
+    certificate with the same hash.
     """
     if replay and data is None:
         raise OptionError("--replay trains again and needs the data", "give --data FILE")
@@ -101,7 +103,12 @@ def verify(
         if not findings:
             count, signatures = counted(len(certificates), "certificate"), _signatures(certificates, key)
             output().print(f"[green]✓[/] {count}, one chain; {signatures}")
-    return int(bool(findings) or any(r.status == "differs" for r in rechecks))
+    return int(bool(findings) or any(_fails(certificates[r.line - 1], r) for r in rechecks))
+
+
+def _fails(certificate: Certificate, recheck: Recheck) -> bool:
+    """Whether an exact certificate was not repeated with the same hash; others have none to expect."""
+    return recheck.status != "equal" and certificate.text["honesty"] == "exact"
 
 
 def _compare(path: Path, certificates: list[Certificate], port: str | None) -> list[Finding]:
@@ -113,9 +120,8 @@ def _compare(path: Path, certificates: list[Certificate], port: str | None) -> l
     return compare(certificates, chain)
 
 
-def _replay(path: Path, certificates: list[Certificate], data: str, reference: bool) -> list[Any]:
+def _replay(path: Path, certificates: list[Certificate], data: str, reference: bool) -> list[Recheck]:
     from mcutrain.logstore import LogCopy
-    from mcutrain.unlearning.recheck import recheck
 
     build = open_build(path.parent)
     dataset, shape = open_data(build, data)

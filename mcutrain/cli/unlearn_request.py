@@ -131,10 +131,10 @@ class Asked:
         if log is not None:
             known = log.sample_hashes(x, y)
             samples = self._samples(log) or [known[row] for row in rows]
-            if self.hashes:
-                wanted = set(samples)
-                rows = np.array([row for row in range(len(x)) if known[row] in wanted], np.int64)
-                kept = np.setdiff1d(kept, rows)
+            # a sample that is there twice is forgotten, and not retained, wherever it is
+            wanted = set(samples)
+            rows = np.array([row for row in range(len(x)) if known[row] in wanted], np.int64)
+            kept = np.setdiff1d(kept, rows)
             trained = {sample for run in log.runs if run.trained for sample in run.hashes}
             kept = np.array(
                 [r for r in kept if known[r] in trained and not log.forgotten(known[r])], np.int64

@@ -6,8 +6,8 @@ below it.  What the regression knows of the samples are sums of integers
 added, and the weights solved from the sums are, bit for bit, those of a head
 that never learned it, whatever the order.
 
-That is true of the head.  The layers below must never have learned from the
-samples: the outcome says so where the build trains them.
+That is true of the head.  A build that trains layers below it cannot say that these
+never learned from the samples, so its outcome is not called exact.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class AnalyticHead:
     def scale(self) -> Array:
         """f32[2]: what features and targets are multiplied by; zeros before :meth:`calibrate`."""
         return self.learner.executor.read([_SCALE])[_SCALE]
+
+    def rescale(self, features: float, targets: float) -> None:
+        """Set the scale as it was when counts like these were made."""
+        self.learner.executor.write({_SCALE: np.array([features, targets], np.float32)})
 
     def calibrate(
         self, samples: Samples, targets: Array | Samples, on_sample: OnSample | None = None
@@ -222,8 +226,13 @@ class AnalyticHeadMethod(Method):
             finally:
                 head.clear_features()
             run.chosen["samples_left"] = head.count
+            run.chosen["feature_scale"], run.chosen["target_scale"] = map(float, head.scale)
             run.recomputed += _carriers(run)
-            return run.outcome("the head is solved from the other samples", before)
+            stop = "the head is solved from the other samples"
+            if not layers_below(run.manifest):
+                return run.outcome(stop, before)
+            stop += "; layers below it, which this build trains, may still know them (compile with --train)"
+            return run.outcome(stop, before, honesty="suppression")
 
 
 def layers_below(manifest: Manifest) -> list[str]:
@@ -270,6 +279,6 @@ def _carriers(run: Run) -> list[Carrier]:
         Carrier("head scale", "kept", "two powers of two, set before the head learned"),
     ]
     if layers_below(run.manifest):
-        note = "this build trains them: exact only if they never learned from the forgotten samples"
+        note = "this build trains them: whatever they learned from the forgotten samples is still there"
         carriers.append(Carrier("layers below the head", "kept", note))
     return carriers

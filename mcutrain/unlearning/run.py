@@ -14,7 +14,7 @@ from mcutrain.errors import DataError, OptionError
 from mcutrain.events import Applied, Evaluation
 from mcutrain.executor import Array
 from mcutrain.ir import NUMPY_DTYPES
-from mcutrain.unlearning.base import Carrier, Labelled, Method, Outcome, Progress, Streamed, Task
+from mcutrain.unlearning.base import Carrier, Honesty, Labelled, Method, Outcome, Progress, Streamed, Task
 from mcutrain.unlearning.options import Value
 
 if TYPE_CHECKING:
@@ -326,8 +326,19 @@ class Run:
 
     # ---- the end
 
-    def outcome(self, stop: str, before: Snapshot, *, changed: bool = True, missed: bool = False) -> Outcome:
-        """Clear the scratch, score what is left, and put it all together."""
+    def outcome(
+        self,
+        stop: str,
+        before: Snapshot,
+        *,
+        changed: bool = True,
+        missed: bool = False,
+        honesty: Honesty | None = None,
+    ) -> Outcome:
+        """Clear the scratch, score what is left, and put it all together.
+
+        ``honesty`` is given where this task is worth less than the method can be.
+        """
         after = {name: self.evaluate(name) for name in self._scored()}
         carriers = list(self.recomputed)
         if changed:
@@ -343,7 +354,7 @@ class Run:
         return Outcome(
             self.method.name,
             self.variant,
-            self.method.honesty,
+            honesty or self.method.honesty,
             changed,
             stop,
             {**self.settings, **self.chosen},

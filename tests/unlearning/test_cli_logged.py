@@ -146,3 +146,78 @@ def test_samples_that_were_never_trained_are_refused(
     weights = [*arguments, "--weights", str(build.model_path), "--method", "rollback", "--forget-class", "3"]
     assert main(weights) == 2
     assert "run log, whose state --weights would replace" in capsys.readouterr().err
+
+
+def test_a_sample_that_is_there_twice_is_forgotten_twice(
+    logged: tuple[Build, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, arguments = logged
+    data = tmp_path / "d.npz"
+    with np.load(data) as arrays:
+        x, y = arrays["x_train"], arrays["y_train"]
+    np.savez(data, x_train=np.concatenate([x, x[20:21]]), y_train=np.concatenate([y, y[20:21]]))
+    (tmp_path / "rows.txt").write_text("20\n")
+    request = [*arguments, "--method", "gradient:ascent", "--forget", str(tmp_path / "rows.txt")]
+    loose = ["-O", "guard_points=100", "-O", "guard_rise=1000", "-O", "target=0", "-O", "lr=0.1"]
+    got = run_json(capsys, *request, *loose)
+    assert got["before"]["forget"]["samples"] == 2
+    assert got["before"]["guard"]["samples"] == 31
+
+
+@pytest.mark.parametrize("backend", [[], ["--reference"]])
+def test_a_head_is_certified_and_repeated(
+    dense_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: list[str]
+) -> None:
+    """Exact where nothing below the head trains: the certificates repeat, whatever trained it in between."""
+    unlearn = "analytic-head,rollback"
+    build = mcutrain.compile(
+        dense_model, loss="cross-entropy", out=tmp_path / "b", unlearn=unlearn, train="dense2*"
+    )
+    (x1, y1), (x2, y2) = samples(1), samples(2)
+    data = tmp_path / "d.npz"
+    np.savez(data, x_train=np.concatenate([x1, x2]), y_train=np.concatenate([y1, y2]))
+    with build.reference(store=True) if backend else build.session(store=True) as device:
+        RunLog.open(build, device).record_run("one", x1, y1, **OPTIONS)
+    request = ["unlearn", str(build.directory), "--data", str(data), *backend]
+
+    def ask(row: int, *method: str) -> Any:
+        (tmp_path / "rows.txt").write_text(f"{row}\n")
+        return run_json(capsys, *request, "--forget", str(tmp_path / "rows.txt"), "--method", *method)
+
+    assert ask(3, "analytic-head:refit")["honesty"] == "exact"
+    assert ask(5, "analytic-head")["parameters"]["samples_left"] == 14
+    with build.reference(store=True) if backend else build.session(store=True) as device:
+        RunLog.open(build, device).record_run("two", x2, y2, **OPTIONS)
+    assert ask(7, "analytic-head")["parameters"]["samples_left"] == 13
+    assert ask(20, "rollback")["honesty"] == "exact"
+
+    name = certificate.REFERENCE_FILE if backend else certificate.FILE_NAME
+    path = str(build.directory / name)
+    for other in ([], ["--reference"]):
+        told = run_json(capsys, "certificate", "verify", path, "--replay", "--data", str(data), *other)
+        assert [r["status"] for r in told["replay"]] == ["equal"] * 4
+        assert "13 samples counted again" in told["replay"][2]["reason"]
+    x, y = np.concatenate([x1, x2]), np.concatenate([y1, y2])
+    np.savez(data, x_train=np.delete(x, 5, 0), y_train=np.delete(y, 5))
+    told = run_json(capsys, "certificate", "verify", path, "--replay", "--data", str(data), status=1)
+    assert [r["status"] for r in told["replay"]] == ["not done", "equal", "equal", "equal"]
+    assert "the data has 14 of 15 samples that the head held" in told["replay"][0]["reason"]
+
+
+def test_a_head_above_layers_that_trained_is_not_called_exact(
+    dense_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = mcutrain.compile(dense_model, loss="cross-entropy", out=tmp_path / "b", unlearn="analytic-head")
+    x, y = samples(1)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y)
+    with build.session(store=True) as device:
+        RunLog.open(build, device).record_run("one", x, y, **OPTIONS)
+    (tmp_path / "rows.txt").write_text("3\n")
+    request = ["unlearn", str(build.directory), "--data", str(tmp_path / "d.npz")]
+    got = run_json(
+        capsys, *request, "--forget", str(tmp_path / "rows.txt"), "--method", "analytic-head:refit"
+    )
+    assert got["honesty"] == "suppression"
+    assert "layers below it, which this build trains, may still know them" in got["stop"]
+    (only,), _ = certificate.read(build.directory / certificate.FILE_NAME)
+    assert only.text["honesty"] == "suppression"
