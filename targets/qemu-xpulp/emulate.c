@@ -113,6 +113,7 @@ OPERATION(p_mac, d + a * b)
 OPERATION(p_min, (int32_t)a < (int32_t)b ? a : b)
 OPERATION(p_max, (int32_t)a > (int32_t)b ? a : b)
 OPERATION(p_exths, (uint32_t)(int16_t)a)
+OPERATION(p_ror, a >> (b & 31) | a << (-b & 31))
 
 /* The half that two bits of a selector name: of rd, or of rs1 when bit 1 is set. */
 static uint32_t chosen(uint32_t d, uint32_t a, uint32_t selector) {
@@ -195,6 +196,7 @@ static const struct instruction instructions[] = {
     {R(0x33, 4, 0x02), COMPUTE, p_min},
     {R(0x33, 6, 0x02), COMPUTE, p_max},
     {R_RS2(0x33, 4, 0x08, 0), COMPUTE, p_exths},
+    {R(0x33, 5, 0x04), COMPUTE, p_ror},
 };
 
 static const struct instruction *find(uint32_t code) {

@@ -64,6 +64,12 @@ static bool compares(void) {
     return packed == 5;
 }
 
+static bool rotates(void) {
+    uint32_t rotated = 0;
+    TRY(".insn r 0x33, 5, 0x04, %0, %1, %2", rotated, 0x12345678, 8);
+    return rotated == 0x78123456;
+}
+
 static bool loads_and_steps(void) {
     static const uint32_t words[] = {1, 2, 3};
     const uint32_t *at = words;
@@ -111,6 +117,7 @@ static const struct {
     {packs_high, "the cores lack pv.shuffle2.h as this build encodes it"},
     {narrows, "the cores lack vfcpka.h.s as this build encodes it"},
     {compares, "the cores lack pv.max.h as this build encodes it"},
+    {rotates, "the cores lack p.ror as this build encodes it"},
     {loads_and_steps, "the cores lack p.lw with register post-increment as this build encodes it"},
     {stores_and_steps, "the cores lack p.sw with register post-increment as this build encodes it"},
     {multiplies_low, "the cores lack fmacex.s.h as this build encodes it"},

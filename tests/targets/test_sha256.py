@@ -20,8 +20,9 @@ LENGTHS = [*range(130), 191, 192, 193, 255, 256, 257, 1000, 65_537]
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runtime = resources() / "targets" / "runtime"
     output = tmp_path_factory.mktemp("sha256") / "sha256"
+    include = [f"-I{runtime}", f"-I{resources() / 'kernels'}"]
     sources = [str(Path(__file__).parent / "firmware" / "sha256.c"), str(runtime / "sha256.c")]
-    command = [*find_compiler().command, "-O2", "-Wall", "-Wextra", "-Werror", f"-I{runtime}", *sources]
+    command = [*find_compiler().command, "-O2", "-Wall", "-Wextra", "-Werror", *include, *sources]
     subprocess.run([*command, "-o", str(output)], check=True)
     return output
 

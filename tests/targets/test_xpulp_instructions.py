@@ -237,6 +237,7 @@ INSTRUCTIONS = [
     Instruction("p_min", "0x33, 4, 0x02", lambda d, a, b: np.minimum(a.view("i4"), b.view("i4")), WORDS),
     Instruction("p_max", "0x33, 6, 0x02", lambda d, a, b: np.maximum(a.view("i4"), b.view("i4")), WORDS),
     Instruction("p_exths", "0x33, 4, 0x08", lambda d, a, b: signed(a).astype(np.int32), WORDS, "x0"),
+    Instruction("p_ror", "0x33, 5, 0x04", lambda d, a, b: a >> (b & 31) | a << (-b & 31), WORDS),
 ]
 
 
