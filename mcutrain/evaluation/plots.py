@@ -29,7 +29,7 @@ def bars(
     """Grouped bars of shares, 0 to 1: one group a label, one bar a series."""
     frame = _Frame(width, height, title)
     frame.y_axis([0, 0.25, 0.5, 0.75, 1], 1.0, percent=True)
-    slot = frame.inner_width / max(len(labels), 1)
+    slot = frame.slot(len(labels))
     bar = slot * 0.8 / max(len(series), 1)
     for i, label in enumerate(labels):
         start = _LEFT + i * slot + 0.1 * slot
@@ -62,10 +62,10 @@ def lines(
     span = 1.0 - low
     ticks = [low + span * i / 4 for i in range(5)]
     frame.y_axis([t - low for t in ticks], span, percent=percent, names=ticks)
-    gap = frame.inner_width / max(len(labels), 1)
+    slot = frame.slot(len(labels))
     for k, (name, values) in enumerate(series.items()):
         points = [
-            (_LEFT + (i + 0.5) * gap, frame.y(min(max(v, low), 1.0) - low, span), v)
+            (_LEFT + (i + 0.5) * slot, frame.y(min(max(v, low), 1.0) - low, span), v)
             for i, v in enumerate(values)
             if v is not None
         ]
@@ -75,11 +75,8 @@ def lines(
         frame.add(f'<polyline class="l{k % COLOURS}" points="{path}"/>')
         for x, y, v in points:
             shown = f"{100 * v:.1f} %" if percent else f"{v:.3f}"
-            frame.add(
-                f'<circle class="s{k % COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3">'
-                f"<title>{escape(name)}: {shown}</title></circle>"
-            )
-    return frame.svg([(_LEFT + (i + 0.5) * gap, label) for i, label in enumerate(labels)], x_label)
+            frame.add(_dot(k, x, y, 3, f"{name}: {shown}"))
+    return frame.svg([(_LEFT + (i + 0.5) * slot, label) for i, label in enumerate(labels)], x_label)
 
 
 def histogram(
@@ -96,14 +93,14 @@ def histogram(
     most = max((v for values in series.values() for v in values if v is not None), default=1.0) or 1.0
     frame.y_axis([0, most / 2, most], most, percent=True)
     for k, values in enumerate(series.values()):
-        bin_width = frame.inner_width / max(len(values), 1)
+        bin_width = frame.slot(len(values))
         points = [f"{_LEFT:.1f},{frame.base:.1f}"]
         for i, value in enumerate(values):
             y = frame.y(value or 0.0, most)
             points += [f"{_LEFT + i * bin_width:.1f},{y:.1f}", f"{_LEFT + (i + 1) * bin_width:.1f},{y:.1f}"]
         points.append(f"{_LEFT + frame.inner_width:.1f},{frame.base:.1f}")
         frame.add(f'<polygon class="a{k % COLOURS}" points="{" ".join(points)}"/>')
-    gap = frame.inner_width / max(len(edges) - 1, 1)
+    gap = frame.slot(len(edges) - 1)
     return frame.svg([(_LEFT + i * gap, edge) for i, edge in enumerate(edges)], x_label)
 
 
@@ -121,10 +118,8 @@ def limits(
     ]
     for i, row in enumerate(rows):
         y = _TOP + line * (i + 0.5)
-        parts.append(
-            f'<text class="tick" x="{left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(row)}</text>'
-        )
-        parts.append(f'<line class="grid" x1="{left:.1f}" x2="{width - 20:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text("tick", left - 8, y + 4, row, "end"))
+        parts.append(_grid(left, width - 20, y))
         for k, (name, values) in enumerate(series.items()):
             value = values[i]
             if value is None:
@@ -132,15 +127,12 @@ def limits(
             x = left + inner * min(value, most) / most
             # Dots of different models at one place stay apart.
             dy = (k - (len(series) - 1) / 2) * min(4.0, 16.0 / max(len(series), 1))
-            parts.append(
-                f'<circle class="s{k % COLOURS}" cx="{x:.1f}" cy="{y + dy:.1f}" r="4.5">'
-                f"<title>{escape(name)}: {value:.2f} × the limit</title></circle>"
-            )
+            parts.append(_dot(k, x, y + dy, 4.5, f"{name}: {value:.2f} × the limit"))
     base = _TOP + line * len(rows)
     for tick in range(int(most) + 1):
         x = left + inner * tick / most
         word = f"≥ {tick}" if tick == int(most) else str(tick)
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 16:.1f}" text-anchor="middle">{word}</text>')
+        parts.append(_text("tick", x, base + 16, word))
     return "".join([*parts, "</svg>"])
 
 
@@ -156,6 +148,10 @@ class _Frame:
     def add(self, part: str) -> None:
         self._parts.append(part)
 
+    def slot(self, count: int) -> float:
+        """The width of one of ``count`` places side by side."""
+        return self.inner_width / max(count, 1)
+
     def y(self, value: float, most: float) -> float:
         return self.base - (self.base - _TOP) * value / most
 
@@ -170,18 +166,29 @@ class _Frame:
         for tick, name in zip(ticks, names or ticks, strict=True):
             y = self.y(tick, most)
             shown = f"{100 * name:.0f} %" if percent else f"{name:.2f}"
-            self.add(
-                f'<line class="grid" x1="{_LEFT}" x2="{self.width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            )
-            self.add(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
+            self.add(_grid(_LEFT, self.width - _RIGHT, y))
+            self.add(_text("tick", _LEFT - 6, y + 4, shown, "end"))
 
     def svg(self, ticks: Sequence[tuple[float, str]], x_label: str) -> str:
         """The whole, with labels under places of the horizontal axis, and its title."""
         for x, label in ticks:
-            self._text("tick", x, self.base + 15, label)
+            self.add(_text("tick", x, self.base + 15, label))
         if x_label:
-            self._text("axis", _LEFT + self.inner_width / 2, self.base + 32, x_label)
+            self.add(_text("axis", _LEFT + self.inner_width / 2, self.base + 32, x_label))
         return "".join([*self._parts, "</svg>"])
 
-    def _text(self, kind: str, x: float, y: float, words: str) -> None:
-        self.add(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(words)}</text>')
+
+def _text(kind: str, x: float, y: float, words: str, anchor: str = "middle") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _grid(left: float, right: float, y: float) -> str:
+    return f'<line class="grid" x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+
+
+def _dot(number: int, x: float, y: float, radius: float, words: str) -> str:
+    """A value of series ``number``, with what is said when it is pointed at."""
+    return (
+        f'<circle class="s{number % COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
+        f"<title>{escape(words)}</title></circle>"
+    )
