@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "mct_model.h"
+#include "little_endian.h"
 #include "sha256.h"
 #include "store.h"
 
@@ -10,21 +11,11 @@ enum { VERSION = 1, SIGNATURE = MCT_CERTIFICATE_SIZE - MCT_SHA256_SIZE, PIECE = 
 
 static const char KEY_NAME[] = "key", CHAIN_NAME[] = "chain";
 
-static void put(uint8_t *at, uint32_t value) {
-    for (int i = 0; i < 4; i++)
-        at[i] = (uint8_t)(value >> 8 * i);
-}
-
-static void copy(uint8_t *to, const uint8_t *from, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++)
-        to[i] = from[i];
-}
-
 static void identify(const uint8_t key[32], uint8_t device_id[16]) {
     static const uint8_t text[] = "mcutrain device";
     uint8_t digest[MCT_SHA256_SIZE];
     mct_hmac_sha256(key, text, sizeof text - 1, digest);
-    copy(device_id, digest, 16);
+    memcpy(device_id, digest, 16);
 }
 
 /* The device key; false when none is set. */
@@ -96,12 +87,12 @@ const char *mct_certify(const char *before, const char *text, const uint8_t now[
     if (!told || told->kind != MCT_STORE_BYTES)
         return "there is no such text";
     struct mct_store_facts facts = mct_store_facts();
-    copy(record, magic, 4);
-    put(record + 4, VERSION);
-    put(record + 24, chain ? chain->length / MCT_CERTIFICATE_SIZE + 1 : 1);
-    copy(record + 28, mct_build_id, 32);
+    memcpy(record, magic, 4);
+    mct_put32(record + 4, VERSION);
+    mct_put32(record + 24, chain ? chain->length / MCT_CERTIFICATE_SIZE + 1 : 1);
+    memcpy(record + 28, mct_build_id, 32);
     const char *error = mct_store_read(digest, 0, record + 60, 32);
-    copy(record + 92, now, 32);
+    memcpy(record + 92, now, 32);
     if (!error)
         error = hash_entry(told, record + 124);
     if (!error && chain) {
@@ -114,8 +105,8 @@ const char *mct_certify(const char *before, const char *text, const uint8_t now[
     }
     if (error)
         return error;
-    put(record + 188, facts.sequence);
-    put(record + 192, facts.flags & MCT_STORE_PURGED ? MCT_CERTIFICATE_PURGED : 0u);
+    mct_put32(record + 188, facts.sequence);
+    mct_put32(record + 192, facts.flags & MCT_STORE_PURGED ? MCT_CERTIFICATE_PURGED : 0u);
     if (get_key(key)) {
         identify(key, record + 8);
         record[192] |= MCT_CERTIFICATE_SIGNED;

@@ -2,164 +2,20 @@
 #include <stdint.h>
 
 #include "mct_model.h"
-#include "cobs.h"
-#include "crc32.h"
+#include "frame.h"
 #include "instructions.h"
 #include "link.h"
+#include "little_endian.h"
 #include "profile.h"
 #include "protocol.h"
 #include "store.h"
 #include "store_requests.h"
 #include "work.h"
 
-#ifndef MCT_MAXIMUM_BODY
-#error "define MCT_MAXIMUM_BODY, the longest body of a frame in bytes"
-#endif
+enum { RANGE = 12 }; /* bytes of a region, an offset and a length */
 
-enum {
-    HEADER = 20,
-    HEADER_ENCODED = 21,
-    CRC = 4,
-    BODY_OVERHEAD = MCT_COBS_OVERHEAD(MCT_MAXIMUM_BODY + CRC),
-    BODY_ENCODED = MCT_MAXIMUM_BODY + CRC + BODY_OVERHEAD,
-    PREFIX = 1 + HEADER_ENCODED + 1, /* zero, header, zero */
-    RANGE = 12,                      /* region, offset, length */
-    SILENCE = 1000,                  /* milliseconds without a byte after which a body is given up */
-};
-
-/* Little-endian numbers at any address. */
-static uint32_t get(const uint8_t *at) {
-    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
-
-static void put(uint8_t *at, uint32_t value) {
-    for (int i = 0; i < 4; i++)
-        at[i] = (uint8_t)(value >> 8 * i);
-}
-
-static void copy(uint8_t *to, const uint8_t *from, uint32_t count) {
-    memcpy(to, from, count);
-}
-
-/* ---- sending ---------------------------------------------------------------------------------------- */
-
-/* A frame, and before that its body: a response is written where encoding in place may start. */
-struct frame {
-    uint32_t length;
-    uint8_t bytes[PREFIX + BODY_ENCODED + 1];
-};
-
-static struct frame response;
-static uint8_t *const response_body = response.bytes + PREFIX + BODY_OVERHEAD;
-
-/* Build a frame in `frame` (room for PREFIX + encoded body + 1); `body` is followed by room for its CRC
- * and may be in the frame, as far behind PREFIX as encoding needs. Returns the frame's length. */
-static uint32_t build(uint8_t *frame, uint8_t command, uint8_t status, uint32_t sequence, uint8_t *body,
-                      uint32_t length) {
-    put(body + length, mct_crc32(0, body, length));
-    uint32_t encoded = mct_cobs_encode(frame + PREFIX, body, length + CRC);
-    uint8_t header[HEADER] = {'M', MCT_PROTOCOL_VERSION, command, status};
-    put(header + 4, sequence);
-    put(header + 8, length);
-    put(header + 12, encoded);
-    put(header + 16, mct_crc32(0, header, 16));
-    frame[0] = 0;
-    mct_cobs_encode(frame + 1, header, HEADER);
-    frame[PREFIX - 1] = 0;
-    frame[PREFIX + encoded] = 0;
-    return PREFIX + encoded + 1;
-}
-
-/* Send a frame with a body of two numbers, leaving the last response alone. */
-static void send_note(uint8_t command, uint32_t sequence, uint32_t first, uint32_t second) {
-    uint8_t body[8 + CRC], frame[PREFIX + sizeof body + MCT_COBS_OVERHEAD(sizeof body) + 1];
-    put(body, first);
-    put(body + 4, second);
-    mct_link_write(frame, build(frame, command, MCT_OK, sequence, body, 8));
-}
-
-/* ---- receiving -------------------------------------------------------------------------------------- */
-
-struct request {
-    uint8_t version, command;
-    uint32_t sequence;
-    uint32_t length;
-    const uint8_t *body;
-};
-
-/* Bytes that came after the last zero byte and may be the start of a header. */
-static uint8_t head[HEADER_ENCODED + 1];
-static uint32_t head_count;
-
-static uint8_t body[BODY_ENCODED + 1];
-
-/* Keep what follows the last zero of `count` raw bytes as the possible start of a header; what is longer
- * than a header is no header, and all of it is dropped. */
-static void resume_after_zero(const uint8_t *bytes, uint32_t count) {
-    uint32_t tail = 0;
-    while (tail < count && bytes[count - 1 - tail] != 0)
-        tail++;
-    head_count = tail <= HEADER_ENCODED ? tail : 0;
-    for (uint32_t i = 0; i < head_count; i++)
-        head[i] = bytes[count - head_count + i];
-}
-
-/* Wait for a header. Reads only as many bytes as the shortest way to the end of a header has, counted from
- * the last zero byte, so that a whole frame is always answered without waiting for another. */
-static bool receive_header(struct request *request, uint32_t *encoded) {
-    mct_link_read(head + head_count, sizeof head - head_count, MCT_FOREVER);
-    uint32_t zero = 0;
-    while (zero < sizeof head && head[zero] != 0)
-        zero++;
-    if (zero != HEADER_ENCODED) {
-        uint8_t raw[sizeof head];
-        copy(raw, head, sizeof head);
-        resume_after_zero(raw, sizeof raw);
-        return false;
-    }
-    head_count = 0;
-    if (mct_cobs_decode(head, HEADER_ENCODED) != HEADER || head[0] != 'M')
-        return false;
-    if (get(head + 16) != mct_crc32(0, head, 16))
-        return false;
-    request->version = head[1];
-    request->command = head[2];
-    request->sequence = get(head + 4);
-    request->length = get(head + 8);
-    *encoded = get(head + 12);
-    return request->length <= MCT_MAXIMUM_BODY && *encoded > CRC && *encoded <= BODY_ENCODED;
-}
-
-/* The rest of a frame. False when it came damaged; then any frame that has begun in it goes on. */
-static bool receive_body(struct request *request, uint32_t encoded) {
-    if (!mct_link_read(body, encoded + 1, SILENCE))
-        return false;
-    for (uint32_t i = 0; i <= encoded; i++) {
-        if ((body[i] == 0) != (i == encoded)) {
-            resume_after_zero(body, encoded + 1);
-            return false;
-        }
-    }
-    uint32_t length = mct_cobs_decode(body, encoded);
-    if (length != request->length + CRC || get(body + request->length) != mct_crc32(0, body, request->length))
-        return false;
-    request->body = body;
-    return true;
-}
-
-static bool receive(struct request *request) {
-    uint32_t encoded;
-    if (!receive_header(request, &encoded))
-        return false;
-    if (receive_body(request, encoded))
-        return true;
-    send_note(MCT_DAMAGED, request->sequence, 0, 0);
-    return false;
-}
-
-/* ---- commands --------------------------------------------------------------------------------------- */
-
-/* Outcome of a command: a status, and the length of the response (or the error's text) in response_body. */
+/* Outcome of a command: a status, and the length of the response (or the error's text) in mct_response_body.
+ */
 struct outcome {
     uint8_t status;
     uint32_t length;
@@ -168,7 +24,7 @@ struct outcome {
 static struct outcome fail(enum mct_status status, const char *text) {
     uint32_t length = 0;
     for (; text[length]; length++)
-        response_body[length] = (uint8_t)text[length];
+        mct_response_body[length] = (uint8_t)text[length];
     return (struct outcome){(uint8_t)status, length};
 }
 
@@ -186,25 +42,25 @@ uint8_t *mct_memory(uint32_t region, uint32_t offset, uint32_t length) {
 }
 
 static uint8_t *memory(const uint8_t *range) {
-    return mct_memory(get(range), get(range + 4), get(range + 8));
+    return mct_memory(mct_get32(range), mct_get32(range + 4), mct_get32(range + 8));
 }
 
 /* Length of the first `count` writes in `bytes`, checked; or an error. */
 static struct outcome check_writes(const uint8_t *bytes, uint32_t length, uint32_t count) {
     uint32_t at = 0;
     for (; count; count--) {
-        if (length - at < RANGE || get(bytes + at + 8) > length - at - RANGE)
+        if (length - at < RANGE || mct_get32(bytes + at + 8) > length - at - RANGE)
             return fail(MCT_BAD_BODY, "a write is longer than its frame");
         if (!memory(bytes + at))
             return fail(MCT_BAD_RANGE, "a write is outside its region");
-        at += RANGE + get(bytes + at + 8);
+        at += RANGE + mct_get32(bytes + at + 8);
     }
     return done(at);
 }
 
 static void apply_writes(const uint8_t *bytes, uint32_t length) {
-    for (uint32_t at = 0; at < length; at += RANGE + get(bytes + at + 8))
-        copy(memory(bytes + at), bytes + at + RANGE, get(bytes + at + 8));
+    for (uint32_t at = 0; at < length; at += RANGE + mct_get32(bytes + at + 8))
+        memcpy(memory(bytes + at), bytes + at + RANGE, mct_get32(bytes + at + 8));
 }
 
 /* Length of the response to all reads in `bytes`, checked; or an error. */
@@ -215,28 +71,28 @@ static struct outcome check_reads(const uint8_t *bytes, uint32_t length) {
     for (uint32_t at = 0; at < length; at += RANGE) {
         if (!memory(bytes + at))
             return fail(MCT_BAD_RANGE, "a read is outside its region");
-        if (get(bytes + at + 8) > MCT_MAXIMUM_BODY - total)
+        if (mct_get32(bytes + at + 8) > MCT_MAXIMUM_BODY - total)
             return fail(MCT_TOO_LONG, "the reads are longer than a frame's body");
-        total += get(bytes + at + 8);
+        total += mct_get32(bytes + at + 8);
     }
     return done(total);
 }
 
 static void apply_reads(const uint8_t *bytes, uint32_t length) {
-    uint8_t *to = response_body;
+    uint8_t *to = mct_response_body;
     for (uint32_t at = 0; at < length; at += RANGE) {
-        copy(to, memory(bytes + at), get(bytes + at + 8));
-        to += get(bytes + at + 8);
+        memcpy(to, memory(bytes + at), mct_get32(bytes + at + 8));
+        to += mct_get32(bytes + at + 8);
     }
 }
 
 static bool greeted;
 
-static struct outcome hello(const struct request *request) {
+static struct outcome hello(const struct mct_request *request) {
     if (request->length < 4)
         return fail(MCT_BAD_BODY, "HELLO is cut off");
     greeted = true;
-    uint32_t wanted = get(request->body);
+    uint32_t wanted = mct_get32(request->body);
     mct_active_workers = wanted && wanted < mct_workers ? wanted : mct_workers;
     mct_profile_start(MCT_PROFILE_OFF);
     const char *unfit = mct_unfit();
@@ -245,8 +101,8 @@ static struct outcome hello(const struct request *request) {
     const uint32_t facts[] = {MCT_PROTOCOL_VERSION, MCT_MAXIMUM_BODY, mct_active_workers,
                               mct_program_count,    mct_data_size,    mct_arena_size};
     for (uint32_t i = 0; i < 6; i++)
-        put(response_body + 4 * i, facts[i]);
-    copy(response_body + sizeof facts, mct_build_id, 32);
+        mct_put32(mct_response_body + 4 * i, facts[i]);
+    memcpy(mct_response_body + sizeof facts, mct_build_id, 32);
     return done(sizeof facts + 32);
 }
 
@@ -256,18 +112,19 @@ __attribute__((weak)) void mct_team_run_call(const struct mct_call *call, const 
     mct_team_run(call->kernel, call->args);
 }
 
-static struct outcome run_calls(const struct request *request) {
+static struct outcome run_calls(const struct mct_request *request) {
     if (request->length < 16)
         return fail(MCT_BAD_BODY, "RUN is cut off");
     const uint8_t *lists = request->body + 16;
-    uint32_t program = get(request->body), first = get(request->body + 4), last = get(request->body + 8);
+    uint32_t program = mct_get32(request->body), first = mct_get32(request->body + 4),
+             last = mct_get32(request->body + 8);
     uint32_t length = request->length - 16;
     if (program >= mct_program_count)
         return fail(MCT_BAD_PROGRAM, "there is no such Program");
     const struct mct_call *calls = mct_programs[program].calls;
     if (first > last || last > mct_programs[program].count)
         return fail(MCT_BAD_PROGRAM, "the Program has no such kernel calls");
-    struct outcome writes = check_writes(lists, length, get(request->body + 12));
+    struct outcome writes = check_writes(lists, length, mct_get32(request->body + 12));
     if (writes.status)
         return writes;
     struct outcome reads = check_reads(lists + writes.length, length - writes.length);
@@ -285,7 +142,7 @@ static struct outcome run_calls(const struct request *request) {
         if (due) {
             mct_profile_message_begins();
             noted = mct_ticks();
-            send_note(MCT_BUSY, request->sequence, i + 1 - first, last - first);
+            mct_frame_note(MCT_BUSY, request->sequence, i + 1 - first, last - first);
             mct_profile_message_ends();
         }
     }
@@ -297,22 +154,22 @@ static struct outcome run_calls(const struct request *request) {
 /* Words as the body of a response, from the byte `at`; returns where they end. */
 static uint32_t put_words(uint32_t at, const uint32_t *words, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
-        put(response_body + at + 4 * i, words[i]);
+        mct_put32(mct_response_body + at + 4 * i, words[i]);
     return at + 4 * count;
 }
 
-static struct outcome profile(const struct request *request) {
-    if (request->length != 4 || get(request->body) > MCT_PROFILE_RUNS)
+static struct outcome profile(const struct mct_request *request) {
+    if (request->length != 4 || mct_get32(request->body) > MCT_PROFILE_RUNS)
         return fail(MCT_BAD_BODY, "PROFILE has no such mode");
-    mct_profile_start((enum mct_profile_mode)get(request->body));
+    mct_profile_start((enum mct_profile_mode)mct_get32(request->body));
     uint32_t facts[MCT_PROFILE_MOST_FACTS];
     return done(put_words(0, facts, mct_profile_facts(facts)));
 }
 
-static struct outcome read_profile(const struct request *request) {
+static struct outcome read_profile(const struct mct_request *request) {
     if (request->length != 8)
         return fail(MCT_BAD_BODY, "READ_PROFILE is cut off");
-    uint32_t first = get(request->body), count = get(request->body + 4);
+    uint32_t first = mct_get32(request->body), count = mct_get32(request->body + 4);
     struct mct_profile_log log = mct_profile_log();
     if (first > log.records || count > log.records - first)
         return fail(MCT_BAD_RANGE, "the log has no such records");
@@ -331,21 +188,21 @@ static struct outcome read_work(void) {
 }
 
 /* The request that runs, and when its last sign of life was. */
-static const struct request *running;
+static const struct mct_request *running;
 static uint32_t noted;
 
 void mct_note_progress(uint32_t done, uint32_t total) {
     if (!running || mct_ticks() - noted <= mct_ticks_per_second / 4)
         return;
     noted = mct_ticks();
-    send_note(MCT_BUSY, running->sequence, done, total);
+    mct_frame_note(MCT_BUSY, running->sequence, done, total);
 }
 
-static struct outcome store_command(const struct request *request) {
+static struct outcome store_command(const struct mct_request *request) {
     struct mct_store_request asked = {.command = request->command,
                                       .body = request->body,
                                       .length = request->length,
-                                      .response = response_body,
+                                      .response = mct_response_body,
                                       .room = MCT_MAXIMUM_BODY};
     noted = mct_ticks();
     running = request;
@@ -354,7 +211,7 @@ static struct outcome store_command(const struct request *request) {
     return error ? fail(MCT_STORE_REFUSED, error) : done(asked.response_length);
 }
 
-static struct outcome run_command(const struct request *request) {
+static struct outcome run_command(const struct mct_request *request) {
     struct outcome checked;
     if (request->version != MCT_PROTOCOL_VERSION)
         return fail(MCT_BAD_VERSION, "the firmware speaks another version of the protocol");
@@ -373,7 +230,7 @@ static struct outcome run_command(const struct request *request) {
     case MCT_WRITE:
         if (request->length < 4)
             return fail(MCT_BAD_BODY, "WRITE is cut off");
-        checked = check_writes(request->body + 4, request->length - 4, get(request->body));
+        checked = check_writes(request->body + 4, request->length - 4, mct_get32(request->body));
         if (checked.status)
             return checked;
         apply_writes(request->body + 4, checked.length);
@@ -395,12 +252,13 @@ static struct outcome run_command(const struct request *request) {
 }
 
 /* Count the time of a request; to look at what was counted is no work. */
-static void count_work(const struct request *request, uint32_t began) {
+static void count_work(const struct mct_request *request, uint32_t began) {
     uint32_t kind = MCT_WORK_MEMORY;
     if (request->command >= MCT_STORE_STATUS && request->command <= MCT_STORE_CERTIFY)
         kind = MCT_WORK_STORE;
-    else if (request->command == MCT_RUN && request->length >= 4 && get(request->body) < mct_program_count)
-        kind = MCT_WORK_RUN + get(request->body);
+    else if (request->command == MCT_RUN && request->length >= 4 &&
+             mct_get32(request->body) < mct_program_count)
+        kind = MCT_WORK_RUN + mct_get32(request->body);
     if (request->command != MCT_WORK)
         mct_work_add(kind, began);
 }
@@ -412,22 +270,21 @@ _Noreturn void mct_serve(void) {
     mct_store_start();
     uint32_t last_sequence = 0;
     uint8_t last_command = 0;
+    bool responded = false;
     for (;;) {
-        struct request request;
-        if (!receive(&request))
+        struct mct_request request;
+        if (!mct_frame_receive(&request))
             continue;
-        bool repeated =
-            response.length && request.sequence == last_sequence && request.command == last_command;
-        if (!repeated) {
+        if (!responded || request.sequence != last_sequence || request.command != last_command) {
             uint32_t began = mct_work_clock();
             struct outcome outcome = run_command(&request);
-            response.length = build(response.bytes, request.command | MCT_RESPONSE, outcome.status,
-                                    request.sequence, response_body, outcome.length);
+            mct_frame_respond(&request, outcome.status, outcome.length);
             count_work(&request, began);
             last_sequence = request.sequence;
             last_command = request.command;
+            responded = true;
         }
-        mct_link_write(response.bytes, response.length);
+        mct_frame_send_response();
         if (request.command == MCT_BYE)
             mct_board_end();
     }

@@ -4,30 +4,13 @@
 #include "flash.h"
 #include "mct_model.h"
 #include "protocol.h"
+#include "store_directory.h"
 #include "store_pages.h"
 
-enum {
-    MAGIC = 0x5343544d, /* "MTCS" */
-    VERSION = 1,
-    MOST_BLOCKS = 8192,
-    PAGE = MCT_FLASH_PAGE,
-    PURGE = 1,       /* flag of a slot: nothing older may be left */
-    PURGED_AT = 128, /* in the header's page: these bytes are cleared when nothing is */
-    PURGED_BYTES = 4,
-};
-
-struct header {
-    uint32_t magic, version, sequence, entries, flags, crc;
-    uint8_t build_id[32];
-};
-
-struct directory {
-    struct header header;
-    struct mct_store_entry entries[MCT_STORE_ENTRIES];
-};
+enum { MOST_BLOCKS = 8192, PAGE = MCT_FLASH_PAGE };
 
 static struct mct_flash flash;
-static struct directory newest, staged, candidate;
+static struct mct_directory newest, staged, candidate;
 static uint32_t slot;       /* where `newest` is; the other one is written next */
 static uint32_t slot_bytes; /* whole blocks */
 static bool is_open, is_erased, restored, purged;
@@ -56,14 +39,6 @@ static uint32_t blocks_of(uint32_t length) {
     return (length + flash.block - 1) / flash.block;
 }
 
-static uint32_t directory_crc(const struct directory *directory) {
-    struct header header = directory->header;
-    header.crc = 0;
-    uint32_t crc = mct_crc32(0, (const uint8_t *)&header, sizeof header);
-    return mct_crc32(crc, (const uint8_t *)directory->entries,
-                     directory->header.entries * (uint32_t)sizeof *directory->entries);
-}
-
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
 static bool inside(const struct mct_store_entry *entry) {
@@ -88,15 +63,8 @@ bool mct_store_is_whole(const struct mct_store_entry *entry) {
 /* Read a slot into `candidate`; whether it is complete. Where no slot is, `rescue` takes one without the
  * entries that are damaged. */
 static bool read_slot(uint32_t number, bool rescue) {
-    uint32_t base = number * slot_bytes;
-    struct header *header = &candidate.header;
-    if (!mct_flash_read(base, (uint8_t *)header, sizeof *header) || header->magic != MAGIC ||
-        header->version != VERSION || header->entries > MCT_STORE_ENTRIES || !header->sequence)
-        return false;
-    if (!mct_flash_read(base + PAGE, (uint8_t *)candidate.entries,
-                        header->entries * (uint32_t)sizeof *candidate.entries))
-        return false;
-    if (directory_crc(&candidate) != header->crc)
+    struct mct_directory_header *header = &candidate.header;
+    if (!mct_directory_read(&candidate, number * slot_bytes))
         return false;
     for (uint32_t i = 0; i < header->entries;) {
         if (mct_store_is_whole(&candidate.entries[i]))
@@ -110,7 +78,7 @@ static bool read_slot(uint32_t number, bool rescue) {
 }
 
 const struct mct_store_entry *mct_store_entry(uint32_t index, bool in_staged) {
-    const struct directory *directory = in_staged && is_open ? &staged : &newest;
+    const struct mct_directory *directory = in_staged && is_open ? &staged : &newest;
     return index < directory->header.entries ? &directory->entries[index] : 0;
 }
 
@@ -145,7 +113,7 @@ static bool is_used(uint32_t block) {
     return used[block / 8] >> block % 8 & 1;
 }
 
-static void mark(const struct directory *directory) {
+static void mark(const struct mct_directory *directory) {
     for (uint32_t i = 0; i < directory->header.entries; i++) {
         uint32_t first = directory->entries[i].address / flash.block;
         for (uint32_t block = 0; block < blocks_of(directory->entries[i].length); block++)
@@ -178,18 +146,13 @@ static uint32_t find_free(uint32_t count) {
 
 /* Erase the other slot and every block that the newest one doesn't name, and note that it is done. */
 static bool purge(void) {
-    uint8_t page[PAGE];
     if (!mct_pages_erase((1 - slot) * slot_bytes, slot_bytes, flash.block))
         return false;
     mark_used();
     for (uint32_t block = 0; block < flash.size / flash.block; block++)
         if (!is_used(block) && !mct_pages_erase(block * flash.block, flash.block, flash.block))
             return false;
-    if (!mct_flash_read(slot * slot_bytes, page, PAGE))
-        return false;
-    for (uint32_t i = 0; i < PURGED_BYTES; i++)
-        page[PURGED_AT + i] = 0;
-    purged = mct_pages_program(slot * slot_bytes, page);
+    purged = mct_directory_note_purged(slot * slot_bytes);
     return purged;
 }
 
@@ -212,8 +175,7 @@ void mct_store_start(void) {
         flash.size = 0;
         return;
     }
-    uint32_t bytes = PAGE + (uint32_t)sizeof candidate.entries;
-    slot_bytes = blocks_of(bytes) * flash.block;
+    slot_bytes = blocks_of(mct_directory_bytes()) * flash.block;
     if (flash.size < 3 * slot_bytes) {
         flash.size = 0;
         return;
@@ -221,11 +183,8 @@ void mct_store_start(void) {
     choose_slot(false);
     if (!newest.header.sequence)
         choose_slot(true);
-    if (newest.header.flags & PURGE) {
-        uint8_t mark[PURGED_BYTES];
-        purged = mct_flash_read(slot * slot_bytes + PURGED_AT, mark, sizeof mark);
-        for (uint32_t i = 0; i < PURGED_BYTES; i++)
-            purged = purged && !mark[i];
+    if (newest.header.flags & MCT_DIRECTORY_PURGE) {
+        purged = mct_directory_is_purged(slot * slot_bytes);
         if (!purged)
             purge();
     }
@@ -383,34 +342,15 @@ const char *mct_store_link(const char *name, const char *other) {
     return 0;
 }
 
-static bool write_directory(uint32_t base) {
-    uint8_t page[PAGE];
-    const uint8_t *bytes = (const uint8_t *)staged.entries;
-    uint32_t length = staged.header.entries * (uint32_t)sizeof *staged.entries;
-    for (uint32_t at = 0; at < length; at += PAGE) {
-        for (uint32_t i = 0; i < PAGE; i++)
-            page[i] = at + i < length ? bytes[at + i] : 0xff;
-        if (!mct_pages_program(base + PAGE + at, page))
-            return false;
-    }
-    for (uint32_t i = 0; i < PAGE; i++)
-        page[i] = i < sizeof staged.header ? ((const uint8_t *)&staged.header)[i] : 0xff;
-    return mct_pages_program(base, page);
-}
-
 const char *mct_store_commit(bool with_purge) {
     const char *error = ready();
     if (error)
         return error;
     uint32_t other = 1 - slot;
-    staged.header.magic = MAGIC;
-    staged.header.version = VERSION;
     staged.header.sequence = newest.header.sequence + 1 ? newest.header.sequence + 1 : 1;
-    staged.header.flags = with_purge ? PURGE : 0;
-    for (uint32_t i = 0; i < 32; i++)
-        staged.header.build_id[i] = mct_build_id[i];
-    staged.header.crc = directory_crc(&staged);
-    if (!mct_pages_erase(other * slot_bytes, slot_bytes, flash.block) || !write_directory(other * slot_bytes))
+    staged.header.flags = with_purge ? MCT_DIRECTORY_PURGE : 0;
+    if (!mct_pages_erase(other * slot_bytes, slot_bytes, flash.block) ||
+        !mct_directory_write(&staged, other * slot_bytes))
         return FLASH_FAILED;
     newest = staged;
     slot = other;

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "certificate.h"
+#include "little_endian.h"
 #include "protocol.h"
 #include "sha256.h"
 #include "store.h"
@@ -10,10 +11,6 @@
 enum { NAME = MCT_STORE_NAME, RANGE = 12 };
 
 static const char CUT_OFF[] = "the request is cut off", OUTSIDE[] = "a range is outside its region";
-
-static uint32_t get(const uint8_t *at) {
-    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
 
 static void reply(struct mct_store_request *request, const void *bytes, uint32_t count) {
     const uint8_t *from = bytes;
@@ -49,11 +46,11 @@ static const char *check_ranges(const struct mct_store_request *request, uint32_
         return CUT_OFF;
     for (uint32_t at = 0; at < request->length; at += RANGE) {
         const uint8_t *range = request->body + at;
-        if (!mct_memory(get(range), get(range + 4), get(range + 8)))
+        if (!mct_memory(mct_get32(range), mct_get32(range + 4), mct_get32(range + 8)))
             return OUTSIDE;
-        if (get(range + 8) > 0x1fffffffu - *total)
+        if (mct_get32(range + 8) > 0x1fffffffu - *total)
             return "the ranges are longer than any memory";
-        *total += get(range + 8);
+        *total += mct_get32(range + 8);
     }
     return 0;
 }
@@ -64,7 +61,8 @@ static const char *for_ranges(const struct mct_store_request *request,
     const char *error = 0;
     for (uint32_t at = 0; at < request->length && !error; at += RANGE) {
         const uint8_t *range = request->body + at;
-        error = use(context, mct_memory(get(range), get(range + 4), get(range + 8)), get(range + 8));
+        error = use(context, mct_memory(mct_get32(range), mct_get32(range + 4), mct_get32(range + 8)),
+                    mct_get32(range + 8));
     }
     return error;
 }
@@ -108,7 +106,7 @@ static const char *list(struct mct_store_request *request) {
     const struct mct_store_entry *entry;
     if (!numbers)
         return CUT_OFF;
-    for (uint32_t i = get(numbers); (entry = mct_store_entry(i, get(numbers + 4))); i++) {
+    for (uint32_t i = mct_get32(numbers); (entry = mct_store_entry(i, mct_get32(numbers + 4))); i++) {
         if (request->room - request->response_length < sizeof *entry)
             break;
         reply(request, entry, sizeof *entry);
@@ -126,10 +124,10 @@ static const char *read_entry(struct mct_store_request *request) {
         return "there is no such entry";
     if (entry->kind == MCT_STORE_KEY)
         return "a key is never read";
-    if (get(numbers + 4) > request->room)
+    if (mct_get32(numbers + 4) > request->room)
         return "the bytes are longer than a frame's body";
-    request->response_length = get(numbers + 4);
-    return mct_store_read(entry, get(numbers), request->response, get(numbers + 4));
+    request->response_length = mct_get32(numbers + 4);
+    return mct_store_read(entry, mct_get32(numbers), request->response, mct_get32(numbers + 4));
 }
 
 static const char *create(struct mct_store_request *request) {
@@ -137,9 +135,9 @@ static const char *create(struct mct_store_request *request) {
     const uint8_t *number = take(request, 4);
     if (!name || !number)
         return CUT_OFF;
-    if (request->length > get(number))
+    if (request->length > mct_get32(number))
         return "the entry is shorter";
-    const char *error = mct_store_create(name, MCT_STORE_BYTES, get(number));
+    const char *error = mct_store_create(name, MCT_STORE_BYTES, mct_get32(number));
     return error ? error : mct_store_append(request->body, request->length);
 }
 
@@ -147,7 +145,7 @@ static const char *append(struct mct_store_request *request) {
     const uint8_t *number = take(request, 4);
     if (!number)
         return CUT_OFF;
-    if (get(number) != mct_store_done())
+    if (mct_get32(number) != mct_store_done())
         return "the bytes do not follow those before";
     return mct_store_append(request->body, request->length);
 }
@@ -186,7 +184,7 @@ static const char *commit(struct mct_store_request *request) {
     const uint8_t *number = take(request, 4);
     if (!number)
         return CUT_OFF;
-    const char *error = mct_store_commit(get(number));
+    const char *error = mct_store_commit(mct_get32(number));
     struct mct_store_facts facts = mct_store_facts();
     if (!error)
         reply(request, &facts.sequence, 4);
