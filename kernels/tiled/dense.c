@@ -4,9 +4,12 @@
 #include "fallback.h"
 MCT_ANY_SHAPE(dense)
 #include "../dense.c"
-#include "tiled/many_rows.h"
+#include "tiled/few_rows.h"
 
 enum { WORKERS = MCT_MANY_WORKERS, ROWS = MCT_NT_ROWS, CHUNK_DEPTH = 128 };
+
+/* Bytes of the two chunks that a worker has in L1 when rows are few. */
+enum { OWN = 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem) };
 
 static __attribute__((noinline)) void many_rows(const struct mct_product *p, uint32_t column,
                                                 uint32_t columns, uint32_t worker, uint32_t workers) {
@@ -36,41 +39,29 @@ static bool bring_chunk(const struct mct_product *p, mct_elem *to, struct chunk 
     return c->column < end;
 }
 
-/* x is in L1 for all, and behind it two chunks of w for each worker; w goes through them, its rows shared
- * out. */
 static __attribute__((noinline)) void few_rows(const struct mct_product *p, uint32_t worker,
                                                uint32_t workers) {
-    struct mct_l1 room = mct_l1_all();
-    mct_elem *x = mct_l1_take(&room, p->rows * p->depth * sizeof(mct_elem));
-    room.at += worker * 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem);
-    const struct mct_turns w = mct_take_turns(&room, 4 * CHUNK_DEPTH * sizeof(mct_elem));
+    struct mct_few few = mct_few_begin(p, OWN, worker);
+    few.w[0] = (mct_elem *)(void *)few.own;
+    few.w[1] = few.w[0] + 4 * CHUNK_DEPTH;
     uint32_t first, last;
     mct_split((p->columns + 3) / 4, worker, workers, &first, &last);
-    struct chunk c = {4 * first, 0}, next = c;
-    uint32_t group = mct_dma_begin();
-    if (worker == 0) {
-        /* before all chunks, or it would wait for them */
-        mct_l1_in(x, p->x, p->rows * p->depth * sizeof(mct_elem));
-        mct_dma_wait(group);
-        group = mct_dma_begin();
-    }
-    bool more = first < last, another = more && bring_chunk(p, w.at[0], &next, 4 * last);
+    struct chunk next = {4 * first, 0};
+    bool more = first < last && bring_chunk(p, few.w[0], &next, 4 * last);
     mct_barrier(); /* x is here */
-    mct_dma_wait(group);
     float sum[ROWS * 4];
-    for (uint32_t now = 0; more; now ^= 1) {
-        more = another;
-        group = mct_dma_begin();
-        const struct chunk after = next;
+    for (struct chunk c = {4 * first, 0}, after; c.column < 4 * last; c = after) {
+        mct_few_turn(&few);
+        after = next;
         if (more)
-            another = bring_chunk(p, w.at[1 - now], &next, 4 * last);
+            more = bring_chunk(p, few.w[0], &next, 4 * last);
         const uint32_t depth = chunk_depth(p, c, 4 * last);
         for (uint32_t r = 0; r < p->rows; r++) {
             if (c.k == 0)
                 for (uint32_t i = 0; i < 4; i++)
                     sum[4 * r + i] = 0;
             /* of columns that are not there nothing is kept */
-            mct_nt_1x4(sum + 4 * r, x + r * p->depth + c.k, w.at[now], depth, depth);
+            mct_nt_1x4(sum + 4 * r, few.x + r * p->depth + c.k, few.w[1], depth, depth);
             mct_elem *y = p->y + r * p->columns + c.column;
             if (c.k + depth < p->depth)
                 continue;
@@ -80,9 +71,8 @@ static __attribute__((noinline)) void few_rows(const struct mct_product *p, uint
                 for (uint32_t i = 0; c.column + i < p->columns; i++)
                     y[i] = mct_finished(sum[4 * r + i], &p->finish, c.column + i);
         }
-        c = after;
-        mct_dma_wait(group);
     }
+    mct_dma_wait(few.group);
 }
 
 void MCT_TILED(dense)(const void *args, uint32_t worker, uint32_t workers) {
@@ -93,9 +83,8 @@ void MCT_TILED(dense)(const void *args, uint32_t worker, uint32_t workers) {
         tile = mct_many_columns(d->columns, d->depth, d->tile_columns);
         fits = fits && tile;
     } else
-        fits = fits && mct_turn_bytes(d->rows * d->depth * sizeof(mct_elem)) +
-                               WORKERS * 2 * 4 * CHUNK_DEPTH * sizeof(mct_elem) <=
-                           mct_l1_all().left;
+        fits = fits &&
+               mct_turn_bytes(d->rows * d->depth * sizeof(mct_elem)) + WORKERS * OWN <= mct_l1_all().left;
     if (!fits) {
         mct_any_shape_dense(args, worker, workers);
         return;

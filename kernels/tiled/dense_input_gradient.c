@@ -4,7 +4,7 @@
 MCT_ANY_SHAPE(dense_input_gradient)
 #include "../dense_input_gradient.c"
 #if defined(MCT_XPULP) && MCT_ELEM == 16
-#include "tiled/many_rows.h"
+#include "tiled/few_rows.h"
 
 static __attribute__((noinline)) void many_rows(const struct mct_product *p, uint32_t column,
                                                 uint32_t columns, uint32_t worker, uint32_t workers) {
@@ -46,64 +46,55 @@ static void few_columns(float sum[4], const mct_elem *x, const mct_elem *w, uint
     /* clang-format on */
 }
 
-/* x, of fewer than four rows, is in L1 for all, and `room` bytes behind it for each worker: its sums, and
- * twice as many rows of its columns of w as fit, one part on its way while the other is used. */
-struct few {
+/* A worker's room when rows are few: its sums, and twice as many rows of its columns of w as fit. */
+struct own {
     uint32_t room, deep; /* rows of a part, an even number; 0: it does not fit */
 };
 
-static struct few few_of(const struct mct_dense_input_gradient *d, uint32_t workers) {
+static struct own own_of(const struct mct_dense_input_gradient *d, uint32_t workers) {
     const uint32_t x = mct_turn_bytes(d->rows * d->depth * sizeof(mct_elem)), left = mct_l1_all().left;
     const uint32_t columns = 4 * mct_ceil_div(d->columns / 4, workers),
                    sums = d->rows * columns * sizeof(float);
-    struct few few = {.room = x < left ? (left - x) / workers / 16 * 16 : 0};
-    if (columns && sums < few.room)
-        few.deep = mct_min(DEEP, (few.room - sums) / (2 * columns * sizeof(mct_elem))) & ~1u;
-    return few;
+    struct own own = {.room = x < left ? (left - x) / workers / 16 * 16 : 0};
+    if (columns && sums < own.room)
+        own.deep = mct_min(DEEP, (own.room - sums) / (2 * columns * sizeof(mct_elem))) & ~1u;
+    return own;
 }
 
-static __attribute__((noinline)) void few_rows(const struct mct_product *p, struct few few, uint32_t worker,
+static __attribute__((noinline)) void few_rows(const struct mct_product *p, struct own own, uint32_t worker,
                                                uint32_t workers) {
-    struct mct_l1 l1 = mct_l1_all();
-    mct_elem *x = mct_l1_take(&l1, p->rows * p->depth * sizeof(mct_elem));
-    uint32_t first, last, group = mct_dma_begin();
-    if (worker == 0) {
-        /* before all parts of w, or it would wait for them */
-        mct_l1_in(x, p->x, p->rows * p->depth * sizeof(mct_elem));
-        mct_dma_wait(group);
-        group = mct_dma_begin();
-    }
+    struct mct_few few = mct_few_begin(p, own.room, worker);
+    uint32_t first, last;
     mct_split(p->columns / 4, worker, workers, &first, &last);
     const uint32_t columns = 4 * (last - first), row = columns * sizeof(mct_elem);
     const uint32_t stride = p->columns * sizeof(mct_elem), depth = columns ? p->depth : 0;
     const mct_elem *from = p->w + 4 * first;
-    float *sums = (float *)(void *)(l1.at + worker * few.room);
-    mct_elem *w = (mct_elem *)(void *)(sums + p->rows * columns), *next = w + few.deep * columns;
+    float *sums = (float *)(void *)few.own;
+    few.w[0] = (mct_elem *)(void *)(sums + p->rows * columns);
+    few.w[1] = few.w[0] + own.deep * columns;
     if (columns)
-        mct_dma_in_rows(w, from, mct_min(few.deep, depth), row, stride);
+        mct_dma_in_rows(few.w[0], from, mct_min(own.deep, depth), row, stride);
     for (uint32_t i = 0; i < p->rows * columns; i++)
         sums[i] = 0;
     mct_barrier(); /* x is here */
-    for (uint32_t k = 0; k < depth; k += few.deep) {
-        const uint32_t here = mct_min(few.deep, depth - k);
-        mct_dma_wait(group);
-        group = mct_dma_begin();
+    for (uint32_t k = 0; k < depth; k += own.deep) {
+        const uint32_t here = mct_min(own.deep, depth - k);
+        mct_few_turn(&few);
         if (k + here < depth)
-            mct_dma_in_rows(next, from + (k + here) * p->columns, mct_min(few.deep, depth - k - here), row,
-                            stride);
+            mct_dma_in_rows(few.w[0], from + (k + here) * p->columns, mct_min(own.deep, depth - k - here),
+                            row, stride);
         for (uint32_t r = 0; r < p->rows; r++)
             for (uint32_t c = 0; c < columns; c += 4)
-                few_columns(sums + r * columns + c, x + r * p->depth + k, w + c, columns, here / 2);
-        mct_elem *const used = w;
-        w = next, next = used;
+                few_columns(sums + r * columns + c, few.x + r * p->depth + k, few.w[1] + c, columns,
+                            here / 2);
     }
-    mct_dma_wait(group);
+    mct_dma_wait(few.group);
     if (columns == 0)
         return;
     mct_elem *y = (mct_elem *)(void *)sums; /* in their place: each lies before what is still to come */
     for (uint32_t i = 0; i < p->rows * columns; i += 4)
         mct_narrow4(y + i, sums + i, false);
-    group = mct_dma_begin();
+    const uint32_t group = mct_dma_begin();
     mct_dma_out_rows(p->y + 4 * first, y, p->rows, row, stride);
     mct_dma_wait(group);
 }
@@ -111,10 +102,10 @@ static __attribute__((noinline)) void few_rows(const struct mct_product *p, stru
 void MCT_TILED(dense_input_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_input_gradient *d = args;
     const bool many = d->rows >= MCT_NT_ROWS;
-    const struct few few = many ? (struct few){0} : few_of(d, workers);
+    const struct own own = many ? (struct own){0} : own_of(d, workers);
     const uint32_t tile = many ? mct_many_columns(d->columns, d->depth, d->tile_columns) : d->columns;
     if (d->depth % 2 || d->depth == 0 || d->depth > 2048 || d->columns % 4 || tile % 4 || tile == 0 ||
-        !(many || few.deep)) {
+        !(many || own.deep)) {
         mct_any_shape_dense_input_gradient(args, worker, workers);
         return;
     }
@@ -131,7 +122,7 @@ void MCT_TILED(dense_input_gradient)(const void *args, uint32_t worker, uint32_t
             if (many)
                 many_rows(&p, column, mct_min(tile, d->columns - column), worker, workers);
             else
-                few_rows(&p, few, worker, workers);
+                few_rows(&p, own, worker, workers);
         }
     }
 }
