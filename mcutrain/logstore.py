@@ -38,6 +38,7 @@ from mcutrain.runrecords import (
     RequestRecord,
     RunRecord,
     decode_all,
+    plain_record,
     sample_hashes,
 )
 from mcutrain.store import Store
@@ -87,6 +88,8 @@ class LogCopy:
 
     salt: bytes
     runs: tuple[RunRecord, ...]
+    forgotten: tuple[Forgotten, ...] = ()
+    requests: tuple[RequestRecord, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> LogCopy:
@@ -94,7 +97,9 @@ class LogCopy:
         try:
             value = parse_json(path.read_bytes())
             runs = tuple(RunRecord.from_json(run) for run in value["runs"])
-            return cls(bytes.fromhex(value["salt"]), runs)
+            forgotten = tuple(plain_record(Forgotten, entry) for entry in value["forgotten"])
+            requests = tuple(plain_record(RequestRecord, entry) for entry in value["requests"])
+            return cls(bytes.fromhex(value["salt"]), runs, forgotten, requests)
         except OSError as error:
             reason = error.strerror or str(error)
         except (ValueError, KeyError, TypeError) as error:
@@ -102,6 +107,16 @@ class LogCopy:
         raise StoreError(
             f"cannot read the run log {path}: {reason}", "connect the device once: it writes the log anew"
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        runs = [{**asdict(run), "hashes": [sample.hex() for sample in run.hashes]} for run in self.runs]
+        return {
+            "salt": self.salt.hex(),
+            "runs": runs,
+            "forgotten": [asdict(entry) for entry in self.forgotten],
+            "requests": [asdict(request) for request in self.requests],
+        }
 
 
 class LogStore:
@@ -227,13 +242,8 @@ class LogStore:
             self._write_copy()
 
     def _contents(self) -> dict[str, Any]:
-        runs = [{**asdict(run), "hashes": [sample.hex() for sample in run.hashes]} for run in self.runs]
-        return {
-            "salt": self.salt.hex(),
-            "runs": runs,
-            "forgotten": [asdict(entry) for entry in self.forgets],
-            "requests": [asdict(request) for request in self.requests],
-        }
+        copy = LogCopy(self.salt, tuple(self.runs), tuple(self.forgets), tuple(self.requests))
+        return copy.as_json()
 
     def _write_copy(self) -> None:
         text = json.dumps({"sequence": self.sequence, **self._contents()}, indent=1)

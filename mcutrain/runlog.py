@@ -119,7 +119,8 @@ class RunLog(RequestLog):
         if resume:
             last = self.runs[-1]
             if last.options() != run.options():
-                raise OptionError(f"run '{name}' was begun with other options", "give the same ones")
+                begun = ", ".join(f"{k} {v}" for k, v in last.options().items() if run.options()[k] != v)
+                raise OptionError(f"run '{name}' was begun with {begun}", "give the same options")
             run, exclude = replace(last, status="open"), self.excluded(last)
             x, y = self.pool(x, y).take(run, exclude)
         else:

@@ -109,7 +109,7 @@ class RunRecord:
         if not isinstance(hashes, list):
             raise ValueError("a run without a list of hashes")
         split = tuple(_hash(text) for text in hashes)
-        run: RunRecord = _from_json(cls, {**value, "hashes": split})
+        run: RunRecord = plain_record(cls, {**value, "hashes": split})
         if min(run.number, run.epochs, run.batch) < 1 or run.seed < 0 or not 0 <= run.done <= run.steps:
             raise ValueError(f"run '{run.name[:40]}' has numbers that no run has")
         if run.steps != run.epochs * -(-len(split) // run.batch):
@@ -155,18 +155,20 @@ def encode_all(records: Iterable[Any]) -> bytes:
 
 def decode_all(cls: Callable[..., R], data: bytes) -> list[R]:
     """The other way; raises ValueError."""
-    return [_from_json(cls, parse_json(line)) for line in data.splitlines()]
+    return [plain_record(cls, parse_json(line)) for line in data.splitlines()]
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _from_json(cls: Any, value: Any) -> Any:
-    known = {field.name for field in fields(cls)}
+def plain_record(cls: Callable[..., R], value: Any) -> R:
+    """A record from plain values; raises ValueError."""
+    described = fields(cls)  # type: ignore[arg-type]
+    known = {field.name for field in described}
     if not isinstance(value, dict) or not set(value) <= known:
         raise ValueError(f"not a {cls.__name__}")
-    for field in fields(cls):
+    for field in described:
         kind = _KINDS.get(str(field.type))
         if kind and field.name in value and type(value[field.name]) not in kind:
             raise ValueError(f"'{field.name}' of a {cls.__name__} is {str(value[field.name])[:40]!r}")

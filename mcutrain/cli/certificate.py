@@ -20,7 +20,7 @@ from mcutrain.words import counted
 path_argument = click.argument("path", metavar="BUILD/certificates.jsonl", type=click.Path(path_type=Path))
 
 
-@click.group("certificate")
+@click.group("certificate", short_help="Show and verify what a device certified about forgetting.")
 def command() -> None:
     """Certificates of forgetting: a chain that a device makes and signs."""
 

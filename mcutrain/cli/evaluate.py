@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _WORDS = ("failed", "suppression", "removal", "exact")
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="Judge whether a model has forgotten, against retrained ones.")
 @build_argument
 @data_option
 @click.option(
@@ -89,14 +89,40 @@ _WORDS = ("failed", "suppression", "removal", "exact")
     metavar="FILE",
     help="The trained model that forgets, as the schedule made it; without it, it is trained here.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="How the model was trained: epochs,")
-@click.option("--lr", type=float, default=0.01, show_default=True, help="learning rate,")
-@click.option("--schedule", metavar="E:LR,…", help="or several phases, such as 40:0.002,20:0.0004;")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="batch,")
-@click.option("--momentum", type=float, default=0.0, show_default=True, help="momentum,")
-@click.option("--weight-decay", type=float, default=0.0, show_default=True, help="weight decay,")
-@click.option("--seed", type=int, default=0, show_default=True, help="and seed.")
-@click.option("--golds", type=click.IntRange(2), default=3, show_default=True, help="Retrained models.")
+@click.option("--epochs", type=click.IntRange(1), help="How the model was trained: passes over the data.")
+@click.option("--lr", type=float, default=0.01, show_default=True, help="Learning rate it was trained with.")
+@click.option(
+    "--schedule",
+    metavar="E:LR,…",
+    help="In place of --epochs and --lr, several phases of EPOCHS:RATE, such as 40:0.002,20:0.0004.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Samples per update it was trained with.",
+)
+@click.option(
+    "--momentum",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Momentum it was trained with; needs a build with --momentum.",
+)
+@click.option(
+    "--weight-decay", type=float, default=0.0, show_default=True, help="Weight decay it was trained with."
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed it was trained with; retrained models take others.",
+)
+@click.option(
+    "--golds", type=click.IntRange(2), default=3, show_default=True, help="Retrained models to compare with."
+)
 @click.option(
     "--shadows",
     type=click.IntRange(0),
@@ -113,7 +139,12 @@ _WORDS = ("failed", "suppression", "removal", "exact")
     metavar="DIR",
     help="Folder of the shadow models, by default with the retrained ones in the user's cache.",
 )
-@click.option("--processes", type=click.IntRange(1), metavar="N", help="Models that train at a time.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Models that train at a time (default: one a core).",
+)
 @click.option(
     "--require",
     type=click.Choice(_WORDS[1:]),
@@ -179,7 +210,9 @@ def command(
     dataset, _ = open_data(opened, data, limit)
     arrays = _arrays(opened, dataset, load(test) if test else dataset)
     requests = _requests(opened, arrays, dataset, files, classes, groups)
-    chosen = _methods(methods, options) if not unlearned else []
+    chosen = _methods(opened.manifest, methods, options) if not unlearned else []
+    if not (chosen or unlearned):
+        raise OptionError("no method could run", "compile the model with --unlearn, or name a --method")
     finished = [(path.stem, _read(path, opened.manifest)) for path in unlearned]
     expected = _read(control, opened.manifest) if control else None
     with progress("what") as bar:
@@ -204,9 +237,7 @@ def command(
             ]
             judged += _run(judge, chosen, strict=bool(methods), control=expected)
             if not judged:
-                raise OptionError(
-                    "no method could run", "compile the model with --unlearn, or name a --method"
-                )
+                raise OptionError("no method could run", "name a --method to see why")
             result = recorded(judge, judged)
     html, _ = report.write(out, result)
     if as_json:
@@ -293,9 +324,12 @@ def _read(path: Path, manifest: Manifest) -> dict[str, Array]:
     return found
 
 
-def _methods(names: Sequence[str], options: Sequence[str]) -> list[tuple[Any, str, dict[str, str]]]:
-    """Methods with their variants and options."""
+def _methods(
+    manifest: Manifest, names: Sequence[str], options: Sequence[str]
+) -> list[tuple[Any, str, dict[str, str]]]:
+    """Methods with variants and options; of those that nobody named, the ones that the build can run."""
     from mcutrain.unlearning import methods, parse_method
+    from mcutrain.unlearning.options import check_options
 
     chosen = [parse_method(name) for name in names] or [(m, m.variants[0].name) for m in methods()]
     given = {}
@@ -307,7 +341,19 @@ def _methods(names: Sequence[str], options: Sequence[str]) -> list[tuple[Any, st
             raise OptionError(f"no method here has an option '{name}'", "see mcutrain unlearn --list")
         given[name] = value
     taken = [{o.name for o in m.options if not o.variants or v in o.variants} for m, v in chosen]
-    return [(m, v, {k: given[k] for k in given if k in t}) for (m, v), t in zip(chosen, taken, strict=True)]
+    able = []
+    for (method, variant), known in zip(chosen, taken, strict=True):
+        own = {name: value for name, value in given.items() if name in known}
+        try:
+            settings = check_options(method.name, variant, method.options, own)
+            method.check_manifest(manifest, variant, settings)
+        except BuildError as error:
+            if names:
+                raise
+            errors().print(f"{method.name} is left out: {error.reason}", markup=False)
+        else:
+            able.append((method, variant, own))
+    return able
 
 
 def _run(judge: Judge, chosen: Sequence[Any], *, strict: bool, control: Any) -> list[Judged]:

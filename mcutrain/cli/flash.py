@@ -10,7 +10,7 @@ from mcutrain.cli.console import output, progress
 from mcutrain.cli.options import build_argument, open_build
 
 
-@click.command("flash")
+@click.command("flash", short_help="Load a BUILD's firmware into a board and start it.")
 @build_argument
 @click.option(
     "--gdb",

@@ -31,7 +31,7 @@ from mcutrain.weights import read_weights
 _LISTED = 20
 
 
-@click.command("infer")
+@click.command("infer", short_help="Run samples through a BUILD and show the outputs.")
 @build_argument
 @data_option
 @part_option("test")

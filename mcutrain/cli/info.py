@@ -6,26 +6,43 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
+from mcutrain.build import Build
 from mcutrain.cli.console import number, output, print_json, size, table
 from mcutrain.cli.options import build_argument, json_option, open_build
+from mcutrain.errors import StoreError
+from mcutrain.logstore import LogCopy
 from mcutrain.manifest import CallEntry, Manifest, TileEntry
+from mcutrain.runlog import COPY, REFERENCE_COPY
 from mcutrain.targets import find_target
 from mcutrain.words import counted
 
 
-@click.command("info")
+@click.command("info", short_help="Show a BUILD: layers, memory, tiles, its run log.")
 @build_argument
 @click.option(
     "--tiles",
     is_flag=True,
     help="Show how kernel calls go through L1: tiles, buffers, order, cycles expected and what bounds them.",
 )
+@click.option(
+    "--log",
+    "show_log",
+    is_flag=True,
+    help="Show the logged runs of its device and what was forgotten; with --json also the samples' hashes, "
+    "in the order of the data.",
+)
+@click.option("--reference", is_flag=True, help="With --log: the runs of the NumPy reference.")
 @json_option
-def command(build: Path, tiles: bool, as_json: bool) -> None:
-    """Show a build: layers, shapes, multiply-accumulates, memory map, what trains."""
-    manifest = open_build(build).manifest
+def command(build: Path, tiles: bool, show_log: bool, reference: bool, as_json: bool) -> None:
+    """Show a BUILD: layers, shapes, multiply-accumulates, memory map, what trains."""
+    opened = open_build(build)
+    manifest = opened.manifest
+    if show_log:
+        _log(opened, reference, as_json)
+        return
     if tiles:
         _tiles(manifest, as_json)
         return
@@ -61,6 +78,36 @@ def command(build: Path, tiles: bool, as_json: bool) -> None:
         shown = ", ".join(program.outputs[:3]) + (" …" if len(program.outputs) > 3 else "")
         programs.add_row(program.name, str(len(program.calls)), ", ".join(program.inputs), shown)
     console.print(programs)
+
+
+def _log(build: Build, reference: bool, as_json: bool) -> None:
+    """The run log, from its copy in the build directory."""
+    path = build.state_folder / (REFERENCE_COPY if reference else COPY)
+    if not path.exists():
+        raise StoreError("this build has no run log", "train it with --run")
+    log = LogCopy.read(path)
+    if as_json:
+        print_json(log.as_json())
+        return
+    gone: dict[str, int] = {}
+    for entry in log.forgotten:
+        gone[entry.hash] = max(entry.through, gone.get(entry.hash, 0))
+    runs = table("run>", "name", "status", "steps>", "samples>", "forgotten>", "options", "weights after")
+    for run in log.runs:
+        options = ", ".join(f"{name} {value}" for name, value in run.options().items())
+        forgotten = sum(gone.get(sample.hex(), 0) >= run.number for sample in run.hashes)
+        steps = f"{number(run.done)} of {number(run.steps)}"
+        count = number(len(run.hashes))
+        row = (str(run.number), run.name, run.status, steps, count, number(forgotten), options)
+        runs.add_row(*map(escape, row), run.weights[:16])
+    output().print(runs)
+    if log.requests:
+        requests = table("request>", "method", "samples>", "status", "weights before", "after")
+        for asked in log.requests:
+            told = (str(asked.number), asked.method, number(asked.samples), asked.status)
+            requests.add_row(*map(escape, told), asked.before[:16], asked.after[:16])
+        output().print()
+        output().print(requests)
 
 
 def _tiles(manifest: Manifest, as_json: bool) -> None:

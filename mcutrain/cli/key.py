@@ -18,7 +18,7 @@ KEY_FILE = "device.key"
 _SIZE = 32
 
 
-@click.group("key")
+@click.group("key", short_help="Set the key with which a device signs certificates.")
 def command() -> None:
     """The key with which a device signs certificates of forgetting."""
 

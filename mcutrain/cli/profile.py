@@ -39,7 +39,7 @@ _SHARES = (
 )
 
 
-@click.command("profile")
+@click.command("profile", short_help="Show where the time of a training step goes.")
 @build_argument
 @click.option(
     "--program",

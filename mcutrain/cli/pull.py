@@ -11,7 +11,7 @@ from mcutrain.cli.options import build_argument, check_output, connect, open_bui
 from mcutrain.words import counted
 
 
-@click.command("pull")
+@click.command("pull", short_help="Read a device's weights back into an ONNX file.")
 @build_argument
 @port_option
 @click.option(

@@ -12,7 +12,7 @@ from mcutrain.weights import read_weights
 from mcutrain.words import counted
 
 
-@click.command("push")
+@click.command("push", short_help="Send the weights of an ONNX file to a device.")
 @build_argument
 @click.argument("weights", type=click.Path(path_type=Path))
 @port_option

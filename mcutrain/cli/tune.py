@@ -14,7 +14,7 @@ from mcutrain.manifest import Loss, Options, Precision
 from mcutrain.targets import find_target
 
 
-@click.command("tune")
+@click.command("tune", short_help="Measure tiles of L1 and keep the quickest in a file.")
 @click.argument("subject", metavar="MODEL|BUILD", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File of tiles to write.")
 @click.option("--target", metavar="NAME", help="For a MODEL: the board.  [default: gvsoc]")

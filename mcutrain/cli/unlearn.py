@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mcutrain.cli import unlearn_text as text
-from mcutrain.cli.console import print_json, progress
+from mcutrain.cli.console import errors, print_json, progress
 from mcutrain.cli.options import (
     check_output,
     connect,
@@ -147,9 +147,21 @@ def command(
         with progress("note") as bar:
             shown = text.Bars(bar)
             watched = replace(task, on_event=shown.update)
-            before = shown.score(task, sets.tested)
-            done = run(method, watched)
-            after = shown.score(task, sets.tested) if done.outcome.changed else before
+            # a rollback scores the validation set itself
+            tested = (
+                None if method.history(variant) == "runs" and sets.tested is task.validation else sets.tested
+            )
+            before = shown.score(task, tested)
+            try:
+                done = run(method, watched)
+            except KeyboardInterrupt:
+                errors().print("the network is as it was before")
+                raise
+            after = shown.score(task, tested) if done.outcome.changed else before
+            if tested is None:
+                before, after = (
+                    found.get("validation") for found in (done.outcome.before, done.outcome.after)
+                )
         if done.outcome.changed:
             _save(opened, learner, out)
     result = text.Result(method, done, cost, before, after, out)

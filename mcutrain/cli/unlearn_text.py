@@ -179,6 +179,8 @@ class Bars:
 
 # ---- after
 
+_OTHERS = "mcutrain unlearn --list [--method M]"
+
 
 def nothing_to_do(samples: int, as_json: bool) -> int:
     """All that was asked for had been forgotten: a request may be repeated."""
@@ -206,6 +208,8 @@ class Result:
         console, outcome = output(), self.done.outcome
         rows = table("samples", "count>", "before>", "after>")
         for name in outcome.before:
+            if outcome.before[name] is self.before:
+                continue  # the held-out samples, shown below
             rows.add_row(name, *_scores(outcome.before[name], outcome.after[name]))
         if self.before is not None and self.after is not None:
             rows.add_row("held out", *_scores(self.before, self.after))
@@ -236,6 +240,8 @@ class Result:
                 console.print(f"[green]✓[/] certificate {counter} in certificates.jsonl of the build")
         else:
             console.print("the weights are those from before; no file is written")
+            if outcome.missed:
+                console.print(f"another method, or its options, may reach the goal: {_OTHERS}", markup=False)
 
     def as_json(self) -> dict[str, Any]:
         outcome, certificate = self.done.outcome, self.done.certificate

@@ -191,7 +191,10 @@ class Method(ABC):
 
     def check_build(self, task: Task) -> None:
         """Raise BuildError when the build lacks a Program, naming the compile option that adds it."""
-        manifest = task.learner.manifest
+        self.check_manifest(task.learner.manifest, task.variant, self.settings(task))
+
+    def check_manifest(self, manifest: Manifest, variant: str, settings: Mapping[str, Value]) -> None:
+        """The same of a build that runs nowhere yet."""
         manifest.program("train_step")
         if manifest.options.immediate:
             raise BuildError(
@@ -199,7 +202,7 @@ class Method(ABC):
                 "compile it without --immediate",
             )
         known = {program.name for program in manifest.programs}
-        needed = self.tokens(self.variant(task.variant).name, self.settings(task))
+        needed = self.tokens(self.variant(variant).name, settings)
         for program in (p for programs in needed.values() for p in programs):
             if program not in known:
                 raise BuildError(

@@ -97,7 +97,9 @@ def select(log: RunLog, prefixes: Sequence[str]) -> list[bytes]:
     for prefix in prefixes:
         found = [s for text, s in known.items() if text.startswith(prefix.lower())]
         if len(prefix) < 8 or len(found) != 1:
-            reason = "is too short" if len(prefix) < 8 else f"fits {counted(len(found), 'sample')} of the log"
-            raise DataError(f"hash '{prefix}' {reason}", "give a sample's whole hash")
+            reason = f"fits {counted(len(found), 'sample')} of the log" if found else "is of no logged sample"
+            if len(prefix) < 8:
+                reason = "is too short"
+            raise DataError(f"hash '{prefix}' {reason}", "`mcutrain info --log --json` lists the hashes")
         chosen.append(found[0])
     return chosen

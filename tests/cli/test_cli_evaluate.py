@@ -13,6 +13,7 @@ import pytest
 
 from mcutrain import data as datasets
 from mcutrain.cli.main import main
+from mcutrain.evaluation.retrain import Trainer
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -211,6 +212,11 @@ def test_rollback_is_given_logged_runs(build: Path, samples: Path, tmp_path: Pat
         (["--forget", "{tmp}/words.txt"], "line 2: 'x' is no row number"),
         (["--forget", "{tmp}/far.txt"], "names sample 300"),
         (["--forget-class", "1", "--method", "magic"], "no unlearning method 'magic'"),
+        (["--forget-class", "1", "--method", "analytic-head"], "has no Program 'head_features'"),
+        (
+            ["--forget-class", "1", "--method", "gradient", "-O", "mask=wagle"],
+            "--unlearn gradient,gradient+mask",
+        ),
         (["--forget-class", "1", "-O", "nothing=1"], "no method here has an option 'nothing'"),
         (["--forget-class", "1", "--shadows", "1"], "on 1 shadow model"),
         (["--forget-class", "1", "--schedule", "3:1"], "how was the model trained"),
@@ -222,9 +228,11 @@ def test_what_cannot_be_is_said_before_anything_trains(
     samples: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     words: str,
 ) -> None:
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("a model is trained"))
     (tmp_path / "words.txt").write_text("1\nx\n")
     (tmp_path / "far.txt").write_text("300\n")
     np.savez(tmp_path / "other.npz", other=np.zeros(3))

@@ -174,7 +174,7 @@ def test_unlearning_a_logged_device(
     assert run_json(capsys, *arguments, str(hashes))["streamed"]["gradient"] == 54
     hashes.write_text("00" * 32)
     assert main([*arguments, str(hashes)]) == 2
-    assert "fits 0 samples of the log" in capsys.readouterr().err
+    assert "is of no logged sample" in capsys.readouterr().err
     rows.write_text("20\n")
     arguments[5] = "sparse-finetune:cf-k"
     changed = run_json(capsys, *arguments, str(rows))
@@ -193,3 +193,29 @@ def test_rollback_needs_logged_runs(build: Path, data: Path, capsys: pytest.Capt
     arguments = ["unlearn", str(build), "--data", str(data), "--method", "rollback", "--forget", str(rows)]
     assert main(arguments) == 2
     assert "no persistent store" in capsys.readouterr().err
+
+
+def test_the_log_is_shown_with_what_was_forgotten(
+    build: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(build), "--log"]) == 2
+    assert "no run log" in capsys.readouterr().err
+    assert main(["train", str(build), "--data", str(data), "--run", "[one]", "--epochs", "2"]) == 0
+    hashes = run_json(capsys, "info", str(build), "--log")["runs"][0]["hashes"]
+    (tmp_path / "forget.txt").write_text(hashes[5] + "\n")
+    request = ["--method", "rollback", "--data", str(data), "--forget", str(tmp_path / "forget.txt")]
+    assert main(["unlearn", str(build), *request]) == 0
+    told = run_json(capsys, "info", str(build), "--log")
+    assert [entry["hash"] for entry in told["forgotten"]] == [hashes[5]]
+    assert main(["info", str(build), "--log"]) == 0
+    shown = capsys.readouterr().out
+    for word in (
+        "[one]",
+        "complete",
+        "epochs 2",
+        "rollback:replay",
+        "certified",
+        told["runs"][0]["weights"][:16],
+    ):
+        assert word in shown
+    assert main(["info", str(build), "--log", "--reference"]) == 2

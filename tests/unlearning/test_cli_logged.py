@@ -139,7 +139,7 @@ def test_samples_that_were_never_trained_are_refused(
     (tmp_path / "hashes.txt").write_text("ab" * 32 + "\n")
     unknown = [*arguments, "--method", "rollback", "--forget", str(tmp_path / "hashes.txt")]
     assert main(unknown) == 2
-    assert "fits 0 samples" in capsys.readouterr().err
+    assert "is of no logged sample" in capsys.readouterr().err
     (tmp_path / "hashes.txt").write_text("ab" * 32 + "\n12\n")
     assert main(unknown) == 2
     assert "line 2: '12' is no hash" in capsys.readouterr().err

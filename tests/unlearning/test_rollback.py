@@ -232,7 +232,7 @@ def test_the_sample_itself_need_not_be_at_hand(build: Build) -> None:
         train_all(log)
         sample = log.sample_hashes(*samples(2))[6]
         assert select(log, [sample.hex()[:12]]) == [sample]
-        with pytest.raises(DataError, match="fits 0 samples"):
+        with pytest.raises(DataError, match="is of no logged sample"):
             select(log, ["0" * 12])
         with pytest.raises(DataError, match="is too short"):
             select(log, ["0"])
