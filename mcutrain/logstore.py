@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,8 @@ from mcutrain.store import Store
 from mcutrain.words import counted
 
 RUN, SNAPSHOT = "run/", "snapshot/"
-
-
-def _count(x: Array | Samples) -> int:
-    """How many samples there are, as far as that is known before they are checked."""
-    return x.shape[0] if getattr(x, "ndim", 0) else 1
+#: Samples that are enough to say what hashing one takes.
+_MANY = 16
 
 
 class Pool:
@@ -140,7 +138,7 @@ class LogStore:
 
     def sample_hashes(self, x: Array | Samples, y: Array | Samples) -> list[bytes]:
         """Salted hash of each sample with its label; raises DataError."""
-        with self.meter.timed("sample", _count(x)):
+        with self._timed(x):
             return sample_hashes(self.learner, self.salt, x, y)
 
     def runs_with(self, sample: bytes) -> list[RunRecord]:
@@ -193,8 +191,13 @@ class LogStore:
 
     def pool(self, x: Array | Samples, y: Array | Samples) -> Pool:
         """Samples at hand, to be found by their hashes; raises DataError."""
-        with self.meter.timed("sample", _count(x)):
+        with self._timed(x):
             return Pool(self.learner, self.salt, x, y)
+
+    def _timed(self, x: Array | Samples) -> AbstractContextManager[None]:
+        """Measures what a sample takes within; with only a few, most is what is done once for all of them."""
+        count = x.shape[0] if getattr(x, "ndim", 0) else 0  # nothing is checked yet
+        return self.meter.timed("sample", count) if count >= _MANY else nullcontext()
 
     # ---- store and copy
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -30,9 +31,12 @@ class Meter:
     @contextmanager
     def timed(self, name: str, count: int = 1) -> Iterator[None]:
         """Measure what is done within, unless it fails; it is ``count`` times what shall be remembered."""
+        began = time.perf_counter()  # asking the device for its count takes time, too
         watch = Stopwatch(self._executor)
         yield
-        span, old = watch.span() * (1 / max(count, 1)), self._spans.get(name)
+        ticks = watch.span().ticks
+        span = Span(time.perf_counter() - began, ticks) * (1 / max(count, 1))
+        old = self._spans.get(name)
         self._spans[name] = span if old is None else old * (1 - _WEIGHT) + span * _WEIGHT
 
     def span(self, *names: str) -> Span:

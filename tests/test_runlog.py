@@ -291,10 +291,17 @@ def test_a_batch_that_is_part_of_the_model_cannot_be_logged(tmp_path: Path) -> N
 
 def test_what_a_run_took_is_kept(build: Build) -> None:
     with opened(build, "native") as log:
-        log.record_run("one", *samples(1), **OPTIONS)
+        log.record_run("one", *samples(1, 40), **OPTIONS)
+        sample = log.meter.span("sample").seconds
+        # of one alone it would be mostly what is done once for all of them
+        log.sample_hashes(*samples(1, 1))
+        assert log.meter.span("sample").seconds == sample > 0
     with opened(build, "native") as log:
         (run,) = log.runs
-        assert min(run.pace, run.sample_ticks, run.step_ticks) > 0
+        assert min(run.sample_ticks, run.step_ticks, run.sample_seconds, run.step_seconds) > 0
+        per_step = (run.sample_seconds * 80 + run.step_seconds * run.done) / 80
+        assert run.pace == pytest.approx(per_step)
+        assert log.meter.span("copy").seconds > 0
         assert log.meter.rate == 1_000_000
         assert min(log.meter.span(name).ticks for name in ("keep", "put", "hash", "commit")) > 0
     with opened(build, "reference") as log:
