@@ -1,4 +1,5 @@
-/* Weight gradient of a convolution: acc[out_channels][kernel_h][kernel_w][channels/groups] += dy (x) x.
+/* Weight gradient of a convolution: acc[out_channels][kernel_h][kernel_w][channels/groups] += dy (x) x;
+ * with `squares`, acc += the square of that.
  *
  * x[batch][height][width][channels], dy[batch][out_height][out_width][out_channels].
  * The workspace of each worker holds four elements of MCT_CHUNK_PIXELS windows. */
@@ -20,6 +21,7 @@ struct mct_conv2d_weight_gradient {
     uint32_t out_height, out_width, out_channels;
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     uint32_t groups;
+    uint32_t squares;                 /* 0 or 1 */
     uint32_t tile_rows, tile_columns; /* see kernels/tiled, 0: as the kernel chooses */
 };
 

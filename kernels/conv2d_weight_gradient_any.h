@@ -81,6 +81,8 @@ static inline void mct_conv2d_weight_gradient_any(const void *args, uint32_t wor
         }
         bool one_offset = wide == DEPTH_PER_ITEM && k % channels + DEPTH_PER_ITEM <= channels;
         column += group * outputs;
+        float *acc = d->acc + column * depth + k, own[COLUMNS_PER_ITEM * DEPTH_PER_ITEM];
+        struct mct_tn_sums sums = mct_tn_sums_begin(acc, depth, own, rows, wide, d->squares);
         for (uint32_t first = 0; first < pixels; first += MCT_CHUNK_PIXELS) {
             uint32_t count = mct_min(MCT_CHUNK_PIXELS, pixels - first);
             struct mct_pixel p = mct_pixel_at(first, d->out_height, d->out_width);
@@ -89,10 +91,11 @@ static inline void mct_conv2d_weight_gradient_any(const void *args, uint32_t wor
             else
                 for (uint32_t i = 0; i < wide; i++)
                     gather_tap(gathered + i, d, taps[i], p, count);
-            mct_rows_tn(d->acc + column * depth + k, depth, rows, wide,
+            mct_rows_tn(sums.at, sums.stride, rows, wide,
                         (const mct_elem *)d->dy + first * d->out_channels + column, d->out_channels, gathered,
                         DEPTH_PER_ITEM, count);
         }
+        mct_tn_sums_end(sums, acc, depth, rows, wide);
     }
 }
 

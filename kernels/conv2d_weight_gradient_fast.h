@@ -107,7 +107,7 @@ MCT_INLINE void mct_weight_store(const float *acc, const struct mct_weight_items
 }
 
 MCT_INLINE bool mct_weight_gradient_is_fast(const struct mct_conv2d_weight_gradient *d, uint32_t workers) {
-    return MCT_HAS_FAST && MCT_ELEM == 16 && d->channels / d->groups % 4 == 0 &&
+    return MCT_HAS_FAST && MCT_ELEM == 16 && !d->squares && d->channels / d->groups % 4 == 0 &&
            d->batch * d->out_height * d->out_width >= 4 && mct_fast_begin(0, workers).bytes >= MCT_FAST_LEAST;
 }
 

@@ -16,8 +16,12 @@ void MCT_KERNEL(dense_weight_gradient)(const void *args, uint32_t worker, uint32
         uint32_t batch = block / column_blocks;
         const mct_elem *x = (const mct_elem *)d->x + batch * d->rows * d->depth;
         const mct_elem *dy = (const mct_elem *)d->dy + batch * d->rows * d->columns;
-        float *acc = d->acc + (batch * d->columns + column) * d->depth;
-        mct_rows_tn(acc + k, d->depth, mct_min(COLUMNS_PER_ITEM, d->columns - column),
-                    mct_min(DEPTH_PER_ITEM, d->depth - k), dy + column, d->columns, x + k, d->depth, d->rows);
+        float *acc = d->acc + (batch * d->columns + column) * d->depth + k,
+              own[COLUMNS_PER_ITEM * DEPTH_PER_ITEM];
+        uint32_t columns = mct_min(COLUMNS_PER_ITEM, d->columns - column);
+        uint32_t wide = mct_min(DEPTH_PER_ITEM, d->depth - k);
+        struct mct_tn_sums sums = mct_tn_sums_begin(acc, d->depth, own, columns, wide, d->squares);
+        mct_rows_tn(sums.at, sums.stride, columns, wide, dy + column, d->columns, x + k, d->depth, d->rows);
+        mct_tn_sums_end(sums, acc, d->depth, columns, wide);
     }
 }

@@ -1,5 +1,5 @@
 #include "depthwise_weight_gradient.h"
-#include "simd/simd.h"
+#include "squares.h"
 #include "window.h"
 
 /* An item is one kernel offset times CHANNELS_PER_ITEM channels. */
@@ -9,13 +9,14 @@ struct pixel_operands {
     const mct_elem *x, *dy;
 };
 
-/* acc[c] continues with the sum over all output pixels of dy[c] * x[c], `wide` channels from `channel` on. */
+/* acc[c] continues with the sum over all output pixels of dy[c] * x[c], `wide` channels from `channel` on; or
+ * grows by its square. */
 MCT_INLINE void sum_pixels(float *acc, const struct mct_depthwise_weight_gradient *d, uint32_t kh,
                            uint32_t kw, uint32_t channel, uint32_t wide) {
     static const mct_elem zeros[CHANNELS_PER_ITEM];
     float sum[CHANNELS_PER_ITEM];
     for (uint32_t c = 0; c < wide; c++)
-        sum[c] = acc[c];
+        sum[c] = d->begin ? acc[c] : 0.0f;
     uint32_t pixels = d->batch * d->out_height * d->out_width;
     struct mct_pixel p = {0, 0, 0};
     for (uint32_t i = 0; i < pixels; i += 2) {
@@ -36,7 +37,7 @@ MCT_INLINE void sum_pixels(float *acc, const struct mct_depthwise_weight_gradien
                              mct_join(pair[0].dy + c, pair[1].dy + c));
     }
     for (uint32_t c = 0; c < wide; c++)
-        acc[c] = mct_canonical(sum[c]);
+        acc[c] = d->begin ? mct_canonical(sum[c]) : mct_square(acc[c], mct_canonical(sum[c]));
 }
 
 void MCT_KERNEL(depthwise_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {

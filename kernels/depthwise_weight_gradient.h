@@ -1,4 +1,5 @@
-/* Weight gradient of a depthwise convolution: acc[kernel_h][kernel_w][channels] += dy (x) x.
+/* Weight gradient of a depthwise convolution: acc[kernel_h][kernel_w][channels] += dy (x) x, or,
+ * where the sums do not begin with acc, += the square of that.
  *
  * x[batch][height][width][channels], dy[batch][out_height][out_width][channels]. */
 #ifndef MCT_DEPTHWISE_WEIGHT_GRADIENT_H
@@ -9,8 +10,9 @@
 struct mct_depthwise_weight_gradient {
     const void *x;
     const void *dy;
+    const float *begin; /* acc; or null, and the sums begin with zeros */
+    int32_t plan[38];   /* of the kernel in kernels/tiled, see its depthwise.h */
     float *acc;
-    int32_t plan[38]; /* of the kernel in kernels/tiled, see its depthwise.h */
     uint32_t batch, height, width, channels;
     uint32_t out_height, out_width;
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;

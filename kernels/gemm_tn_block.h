@@ -8,7 +8,7 @@
 #ifndef MCT_GEMM_TN_BLOCK_H
 #define MCT_GEMM_TN_BLOCK_H
 
-#include "simd/simd.h"
+#include "squares.h"
 
 #define MCT_BLOCK_TN(R, C)                                                                                   \
     MCT_INLINE void mct_block_tn_##R##x##C(float *restrict acc, uint32_t acc_stride,                         \
@@ -78,6 +78,27 @@ MCT_INLINE void mct_rows_tn(float *acc, uint32_t acc_stride, uint32_t rows, uint
         for (; c < columns; c++)
             mct_block_tn_1x1(acc + c, acc_stride, a + r, a_stride, b + c, b_stride, n);
     }
+}
+
+/* What a block of products is summed in: acc itself; or for their squares `own`, [rows][columns] of zeros. */
+struct mct_tn_sums {
+    float *at;
+    uint32_t stride;
+};
+
+MCT_INLINE struct mct_tn_sums mct_tn_sums_begin(float *acc, uint32_t stride, float *own, uint32_t rows,
+                                                uint32_t columns, uint32_t squares) {
+    if (!squares)
+        return (struct mct_tn_sums){acc, stride};
+    memset(own, 0, rows * columns * sizeof *own);
+    return (struct mct_tn_sums){own, columns};
+}
+
+/* When the reduction is complete. */
+MCT_INLINE void mct_tn_sums_end(struct mct_tn_sums sums, float *acc, uint32_t stride, uint32_t rows,
+                                uint32_t columns) {
+    if (sums.at != acc)
+        mct_squares(acc, stride, sums.at, sums.stride, rows, columns);
 }
 
 #endif

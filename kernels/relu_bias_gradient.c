@@ -1,5 +1,5 @@
 #include "relu_bias_gradient.h"
-#include "simd/simd.h"
+#include "squares.h"
 
 enum { CHANNELS_PER_ITEM = 4 };
 
@@ -18,7 +18,9 @@ void MCT_KERNEL(relu_bias_gradient)(const void *args, uint32_t worker, uint32_t 
                        wide = mct_min(CHANNELS_PER_ITEM, d->channels - first);
         const mct_elem *dy = (const mct_elem *)d->dy + first, *y = (const mct_elem *)d->y + first;
         mct_elem *dx = (mct_elem *)d->dx + first;
-        float *acc = d->acc + first;
+        float *acc = d->acc + first, sum[CHANNELS_PER_ITEM];
+        for (uint32_t c = 0; c < wide; c++)
+            sum[c] = d->squares ? 0.0f : acc[c];
         uint32_t m = 0;
         for (; m + 2 <= d->rows; m += 2, dy += 2 * d->channels, y += 2 * d->channels, dx += 2 * d->channels)
             for (uint32_t c = 0; c < wide; c++) {
@@ -26,15 +28,15 @@ void MCT_KERNEL(relu_bias_gradient)(const void *args, uint32_t worker, uint32_t 
                 const mct_elem low = passed(dy + c, y + c), high = passed(dy + next, y + next);
                 dx[c] = low;
                 dx[next] = high;
-                acc[c] = mct_dot(acc[c], mct_join(&low, &high), ones);
+                sum[c] = mct_dot(sum[c], mct_join(&low, &high), ones);
             }
         if (m < d->rows)
             for (uint32_t c = 0; c < wide; c++) {
                 const mct_elem low = passed(dy + c, y + c);
                 dx[c] = low;
-                acc[c] = mct_dot_low(acc[c], mct_load_low(&low), ones);
+                sum[c] = mct_dot_low(sum[c], mct_load_low(&low), ones);
             }
         for (uint32_t c = 0; c < wide; c++)
-            acc[c] = mct_canonical(acc[c]);
+            acc[c] = d->squares ? mct_square(acc[c], mct_canonical(sum[c])) : mct_canonical(sum[c]);
     }
 }

@@ -124,7 +124,7 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d, uint32_t wo
     struct mct_l1 l1 = mct_l1_all();
     struct turn *k = mct_l1_take(&l1, sizeof *k);
     struct mct_conv2d_weight_gradient *copy = mct_l1_take(&l1, sizeof *copy);
-    if (!k || !copy || d->groups != 1 || d->out_width % 2)
+    if (!k || !copy || d->groups != 1 || d->out_width % 2 || d->squares)
         return NULL;
     *copy = *d;
     *k = (struct turn){.d = copy,

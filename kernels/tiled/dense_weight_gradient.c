@@ -85,6 +85,10 @@ static MCT_SMALL __attribute__((noinline)) bool one_row(const struct mct_dense_w
 
 void MCT_TILED(dense_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_weight_gradient *d = args;
+    if (d->squares) {
+        mct_any_shape_dense_weight_gradient(args, worker, workers);
+        return;
+    }
     if (d->batch == 1 && d->rows == 1 && d->depth % 2 == 0 && one_row(d, worker, workers))
         return;
     struct mct_l1 room = mct_l1_all();

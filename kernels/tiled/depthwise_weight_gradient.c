@@ -126,7 +126,7 @@ void MCT_TILED(depthwise_weight_gradient)(const void *args, uint32_t worker, uin
     const struct mct_depthwise_walk *k =
         mct_l1_arguments(args, sizeof(struct mct_depthwise_walk), worker, workers);
     struct mct_depthwise_place p = {.worker = worker, .workers = workers};
-    if (mct_depthwise_all(&p, k, get_ready, tile)) {
+    if (d->begin && mct_depthwise_all(&p, k, get_ready, tile)) {
         if (worker == 0) {
             const uint32_t group = mct_dma_begin();
             mct_l1_out(d->acc, sums(&p), k->own_bytes[0]);

@@ -61,7 +61,7 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
     uint32_t first, last; /* pairs of channels */
     mct_split(row / 4, worker, workers, &first, &last);
     const struct mct_l1 l1 = mct_l1_all();
-    if (row % 4 || row < 4 || d->rows < 8 || row > 2 * MOST_CHANNELS * workers ||
+    if (d->squares || row % 4 || row < 4 || d->rows < 8 || row > 2 * MOST_CHANNELS * workers ||
         (ROOM + MOST_CHANNELS * sizeof(float)) * workers > l1.left) {
         mct_any_shape_relu_bias_gradient(args, worker, workers);
         return;

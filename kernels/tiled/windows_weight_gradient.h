@@ -26,8 +26,8 @@ MCT_INLINE void mct_windows_pairs(const struct mct_windows *w, mct_elem *lines, 
 /* In L1: x, x padded, the pieces of acc; windows of so many pairs of pixels as fit, and their dy. */
 static bool mct_windows_weight_gradient(const struct mct_conv2d_weight_gradient *d, uint32_t worker,
                                         uint32_t workers) {
-    if (d->batch != 1 || d->groups != 1 || d->dilation_w != 1 || d->out_channels % MCT_TN_ROWS ||
-        d->kernel_w * d->channels >= MCT_WINDOWS_NARROW)
+    if (d->squares || d->batch != 1 || d->groups != 1 || d->dilation_w != 1 ||
+        d->out_channels % MCT_TN_ROWS || d->kernel_w * d->channels >= MCT_WINDOWS_NARROW)
         return false;
     struct mct_windows w = {
         .x = d->x,

@@ -34,6 +34,12 @@ def narrow(x: Float32, dtype: npt.DTypeLike) -> Array:
         return canonical(np.asarray(x, order="C").astype(dtype, copy=False))
 
 
+def add_squares(acc: Float32, g: Float32) -> Float32:
+    """acc + g² in f32: the square rounds, then the sum; canonical NaN.  C: ``mct_square``."""
+    with np.errstate(all="ignore"):
+        return canonical(np.asarray(acc + g * g))
+
+
 def activate(x: Float32, activation: str, lo: float, hi: float) -> Float32:
     """``none``, ``relu`` or ``clip`` to [lo, hi] in f32; NaN passes.  C: ``mct_activate``."""
     if activation == "relu":

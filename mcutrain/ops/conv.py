@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from mcutrain.ir import ITEM_SIZES, Array, Node, Tensor
-from mcutrain.numerics import dot_nt, dot_tn, narrow
+from mcutrain.numerics import dot_nt, dot_tn
 from mcutrain.ops.base import (
     FieldValue,
     GradientBuilder,
@@ -29,6 +29,7 @@ from mcutrain.ops.base import (
     tile_fields,
 )
 from mcutrain.ops.dense import (
+    accumulated,
     activation_fields,
     bias_gradient,
     check_bias,
@@ -37,6 +38,7 @@ from mcutrain.ops.dense import (
     dot_rule,
     finish,
     gradient_before_activation,
+    squares,
     weight_gradient_call,
 )
 from mcutrain.ops.window import Window, window_attrs
@@ -200,7 +202,8 @@ class Conv2dWeightGradient(Op):
     """``acc += dy (x) x``, reduction over (n, h_out, w_out), continuing from the stored acc.
 
     x: T [N, H, W, Ci]; dy: T [N, Ho, Wo, Co]; acc: f32 [Co, kh, kw, Ci/group], in place.
-    attrs: strides, pads, dilations, group of the convolution.
+    attrs: strides, pads, dilations, group of the convolution; squares: acc += g² of the gradient g from
+    zero on.
     """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
@@ -222,11 +225,15 @@ class Conv2dWeightGradient(Op):
         group = _group(node)
         met = _window(node, x, acc).inputs(x)
         dy = dy.reshape(-1, dy.shape[3])
-        total = [
-            dot_tn(dy[:, o], _as_rows(met[..., c]), acc[o].reshape(len(acc[o]), -1))
-            for c, o in zip(_parts(x.shape[3], group), _parts(len(acc), group), strict=True)
-        ]
-        return [narrow(np.concatenate(total).reshape(acc.shape), np.float32)]
+
+        def gradient(start: Array) -> Array:
+            total = [
+                dot_tn(dy[:, o], _as_rows(met[..., c]), start[o].reshape(len(start[o]), -1))
+                for c, o in zip(_parts(x.shape[3], group), _parts(len(acc), group), strict=True)
+            ]
+            return np.concatenate(total).reshape(acc.shape)
+
+        return [accumulated(node, acc, gradient)]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, dy, acc = (required(node, inputs, i) for i in range(3))
@@ -241,6 +248,7 @@ class Conv2dWeightGradient(Op):
             "dy": pointer(dy),
             "acc": pointer(acc),
             **_shape_fields(node, window, x.shape, dy.shape, self.workspace(node, inputs, outputs)),
+            "squares": squares(node),
         }
         return KernelCall("conv2d_weight_gradient", x.dtype, fields)
 

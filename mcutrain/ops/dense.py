@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mcutrain.errors import UnsupportedError
 from mcutrain.ir import Array, Node, Tensor
-from mcutrain.numerics import activate, dot, dot_nt, dot_tn, narrow
+from mcutrain.numerics import activate, add_squares, dot, dot_nt, dot_tn, narrow
 from mcutrain.ops.base import (
     FieldValue,
     GradientBuilder,
@@ -65,6 +66,22 @@ def bias_gradient(node: Node, g: GradientBuilder, dy: str) -> None:
     bias = optional(node.inputs, 2)
     if bias and g.needs(bias):
         g.emit("BiasGradient", [dy, g.accumulator(bias)], node=node, out=g.accumulator(bias))
+
+
+def squares(node: Node) -> bool:
+    """Whether a node that accumulates a gradient adds the squares of its elements in place of them."""
+    return bool(node.attrs.get("squares", False))
+
+
+def accumulated(node: Node, acc: Array, gradient: Callable[[Array], Array]) -> Array:
+    """``acc`` f32 after a gradient has been added to it, or with attribute ``squares`` its squares.
+
+    ``gradient`` continues its dot products, f32 of acc's shape, from what it is given. What is squared begins
+    with zeros and is whole: acc + g², each operation rounds once.
+    """
+    if squares(node):
+        return add_squares(acc, narrow(gradient(np.zeros_like(acc)), np.float32))
+    return narrow(gradient(acc), np.float32)
 
 
 def computed_weight(node: Node, weight: str) -> UnsupportedError:
@@ -176,6 +193,7 @@ class DenseWeightGradient(Op):
 
     x: T [..., M, K]; dy: T [..., M, N]; acc: f32 [N, K] (all leading axes are
     summed as rows) or [..., N, K] with x's leading axes.  In place.
+    attrs: squares: acc += g² of the gradient g from zero on, see :func:`accumulated`.
     """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
@@ -192,9 +210,12 @@ class DenseWeightGradient(Op):
         x, dy, acc = (present(inputs, i) for i in range(3))
         batch, rows = _batch(x.shape, acc.shape)
         x, dy = x.reshape(batch, rows, x.shape[-1]), dy.reshape(batch, rows, dy.shape[-1])
-        parts = acc.reshape(batch, *acc.shape[-2:])
-        total = np.stack([dot_tn(dy[i], x[i], parts[i]) for i in range(batch)])
-        return [narrow(total.reshape(acc.shape), np.float32)]
+
+        def gradient(start: Array) -> Array:
+            parts = start.reshape(batch, *acc.shape[-2:])
+            return np.stack([dot_tn(dy[i], x[i], parts[i]) for i in range(batch)]).reshape(acc.shape)
+
+        return [accumulated(node, acc, gradient)]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, _, acc = (required(node, inputs, i) for i in range(3))
@@ -221,6 +242,7 @@ def weight_gradient_call(
         "rows": rows,
         "columns": columns,
         "depth": depth,
+        "squares": squares(node),
         **tile_fields(node),
     }
     return KernelCall("dense_weight_gradient", x.dtype, fields)
@@ -231,6 +253,7 @@ class BiasGradient(Op):
     """``acc[c] += sum of dy[..., c]``, the dot product of dy's columns with ones.
 
     dy: T [..., C]; acc: f32 [C], in place.
+    attrs: squares: acc += g² of the sums g from zero on.
     """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
@@ -242,7 +265,8 @@ class BiasGradient(Op):
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:
         dy = present(inputs, 0)
         rows = dy.reshape(-1, dy.shape[-1])
-        return [narrow(dot(rows, np.ones((len(rows), 1), dy.dtype), present(inputs, 1)), np.float32)]
+        ones = np.ones((len(rows), 1), dy.dtype)
+        return [accumulated(node, present(inputs, 1), lambda start: dot(rows, ones, start))]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         dy, acc = required(node, inputs, 0), required(node, inputs, 1)
@@ -252,6 +276,7 @@ class BiasGradient(Op):
             "acc": pointer(acc),
             "rows": dy.size // channels,
             "channels": channels,
+            "squares": squares(node),
         }
         return KernelCall("bias_gradient", dy.dtype, fields)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from mcutrain.ir import ITEM_SIZES, Array, Node, Tensor
-from mcutrain.numerics import dot, narrow
+from mcutrain.numerics import dot
 from mcutrain.ops.base import (
     FieldValue,
     GradientBuilder,
@@ -25,6 +23,7 @@ from mcutrain.ops.base import (
     tile_fields,
 )
 from mcutrain.ops.dense import (
+    accumulated,
     activation_fields,
     bias_gradient,
     check_bias,
@@ -32,6 +31,7 @@ from mcutrain.ops.dense import (
     dot_rule,
     finish,
     gradient_before_activation,
+    squares,
 )
 from mcutrain.ops.depthwise_plan import NO_PLAN, plan, takes, usual
 from mcutrain.ops.window import Window, window_attrs
@@ -152,7 +152,7 @@ class DepthwiseConv2dWeightGradient(Op):
     """``acc[kh, kw, c] += sum of dy[..., c] * x[..., c]`` over (n, h_out, w_out), from the stored acc on.
 
     x: T [N, H, W, C]; dy: T [N, Ho, Wo, C]; acc: f32 [kh, kw, C], in place.
-    attrs: strides, pads, dilations of the convolution.
+    attrs: strides, pads, dilations of the convolution; squares: acc += g² of the gradient g from zero on.
     """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
@@ -172,14 +172,19 @@ class DepthwiseConv2dWeightGradient(Op):
         x, dy, acc = (present(inputs, i) for i in range(3))
         channels = acc.shape[2]
         met = _window(node, x, acc).inputs(x).reshape(-1, dy.size // channels, channels)
-        total = dot(met.transpose(1, 0, 2), dy.reshape(-1, 1, channels), acc.reshape(-1, channels))
-        return [narrow(total.reshape(acc.shape), np.float32)]
+
+        def gradient(start: Array) -> Array:
+            rows = start.reshape(-1, channels)
+            return dot(met.transpose(1, 0, 2), dy.reshape(-1, 1, channels), rows).reshape(acc.shape)
+
+        return [accumulated(node, acc, gradient)]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, dy, acc = (required(node, inputs, i) for i in range(3))
         fields: dict[str, FieldValue] = {
             "x": pointer(x),
             "dy": pointer(dy),
+            "begin": Pointer("") if squares(node) else pointer(acc),
             "acc": pointer(acc),
             **_shape_fields(node, _window(node, x, acc), x.shape),
         }

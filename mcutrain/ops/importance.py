@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcutrain.ir import Array, Node, Tensor
-from mcutrain.numerics import canonical, octaves
+from mcutrain.numerics import add_squares, canonical, octaves
 from mcutrain.numerics.portions import PORTIONS, count_portions
 from mcutrain.ops.base import KernelCall, Op, TensorType, present, register, required
 from mcutrain.ops.state import expect_type, state_call
@@ -28,9 +28,7 @@ class AddSquares(Op):
         return [(acc.shape, "f32")]
 
     def compute(self, node: Node, inputs: list[Array | None], outputs: list[Tensor]) -> list[Array]:
-        acc, g = present(inputs, 0), present(inputs, 1)
-        with np.errstate(all="ignore"):
-            return [canonical(np.asarray(acc + g * g))]
+        return [add_squares(present(inputs, 0), present(inputs, 1))]
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         return state_call("add_squares", ("acc", "g"), inputs, outputs[0].size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcutrain.ir import Array, Node, Tensor
 from mcutrain.ops.base import KernelCall, Op, TensorType, op_for, pointer, register, required
-from mcutrain.ops.dense import dot_rule
+from mcutrain.ops.dense import dot_rule, squares
 
 
 @register
@@ -13,6 +13,7 @@ class ReluBiasGradient(Op):
 
     inputs: dy T [..., C], y T [..., C] (the result of the ReLU), acc f32 [C].  outputs: dx T [..., C],
     which is 0 where y <= 0 and dy elsewhere, and acc, in place, plus the sums of dx's columns.
+    attrs: activation; squares: acc += g² of the sums g from zero on.
     """
 
     def infer(self, node: Node, inputs: list[Tensor | None]) -> list[TensorType]:
@@ -36,6 +37,7 @@ class ReluBiasGradient(Op):
                 "acc": pointer(acc),
                 "rows": dy.size // channels,
                 "channels": channels,
+                "squares": squares(node),
             },
         )
 

@@ -84,7 +84,7 @@ def fuse_relu_and_bias_gradient(graph: Graph) -> Graph:
             "ReluBiasGradient",
             (*relu.inputs, bias.inputs[1]),
             (*relu.outputs, *bias.outputs),
-            {"activation": "relu"},
+            {**bias.attrs, "activation": "relu"},
             bias.name,
             bias.source,
         )

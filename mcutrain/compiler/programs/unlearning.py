@@ -17,7 +17,9 @@ method                     Programs
 Of each trained parameter p there are, where its method is carried, the states ``p.importance`` u8,
 ``p.held`` f32 and ``p.mask`` u8 of its shape; acc is its gradient accumulator, which carries the loss scale.
 
-importance         as train_step, on the square of each sample's gradient: acc += g²
+importance         as train_step, on the square of each sample's gradient: acc += g². The kernel that makes a
+                   gradient squares it, and it is nowhere as a whole; only one that several nodes make, as
+                   of a weight that layers share, has a tensor of its own, ``p.gradient.sample``
 store_importance   importance_factor f32[1]: p.importance = quarter octaves of acc · factor
 dampen             dampening f32[3] = [alpha, lambda, factor] → selected i32[1], the weights that changed
 retain_importance  retention f32[3] = [N, n, factor]: p.importance without the n of N samples
@@ -39,6 +41,7 @@ prune              threshold f32[1] → selected i32[1]: p = 0 where |p| < thres
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -52,6 +55,16 @@ from mcutrain.numerics.portions import PORTIONS
 
 #: Methods whose recipe takes steps with a loss of its own.
 STEPPING = frozenset({"gradient", "gradient+projection", "gradient+mask", "distill", "sparse-finetune"})
+#: Operators that can add a gradient's square in place of it.
+SQUARING = frozenset(
+    {
+        "BiasGradient",
+        "Conv2dWeightGradient",
+        "DenseWeightGradient",
+        "DepthwiseConv2dWeightGradient",
+        "ReluBiasGradient",
+    }
+)
 #: Methods that look at importances.
 WEIGHING = frozenset({"ssd", "gradient", "gradient+projection", "gradient+mask"})
 
@@ -140,14 +153,21 @@ def _unlearn_step(graph: Graph, options: Options, trained: list[str], watched: s
 
 
 def _importance(train_step: Graph, trained: Collection[str]) -> Graph:
-    """The training step with each gradient in a tensor of its own, whose squares are accumulated."""
+    """The training step, in which gradients are squared by the only node that makes them.
+
+    One that several nodes make is collected in a tensor of its own, whose squares are accumulated.
+    """
     program = train_step.copy()
     program.name = "importance"
     accumulators = {f"{name}.gradient" for name in trained}
+    makers = Counter(name for node in train_step.nodes for name in node.outputs)
     last = {name: i for i, node in enumerate(train_step.nodes) for name in node.outputs}
     program.nodes = []
     for index, node in enumerate(train_step.nodes):
         used = accumulators.intersection(node.outputs)
+        if used and node.op in SQUARING and all(makers[name] == 1 for name in used):
+            program.nodes.append(node.with_attrs(squares=True))
+            continue
         apart = {name: f"{name}.sample" for name in used}
         for name, own in apart.items():
             if own not in program.tensors:
