@@ -95,7 +95,7 @@ MCT_INLINE void mct_weight_fetch(mct_elem *dy, float *acc, const struct mct_weig
     mct_dma_in_rows(dy, (const mct_elem *)d->dy + job->first * d->out_channels + column, job->count,
                     job->columns * sizeof(mct_elem), d->out_channels * sizeof(mct_elem));
     mct_weight_fetch_x(dy + w->chunk * MCT_FAST_COLUMNS, w, job);
-    if (job->first == 0)
+    if (job->first == 0 && !d->squares)
         mct_dma_in_rows(acc, mct_weight_place(w, job), job->columns, w->wide * sizeof(float),
                         w->depth * sizeof(float));
 }
@@ -107,12 +107,27 @@ MCT_INLINE void mct_weight_store(const float *acc, const struct mct_weight_items
 }
 
 MCT_INLINE bool mct_weight_gradient_is_fast(const struct mct_conv2d_weight_gradient *d, uint32_t workers) {
-    return MCT_HAS_FAST && MCT_ELEM == 16 && !d->squares && d->channels / d->groups % 4 == 0 &&
+    return MCT_HAS_FAST && MCT_ELEM == 16 && d->channels / d->groups % 4 == 0 &&
            d->batch * d->out_height * d->out_width >= 4 && mct_fast_begin(0, workers).bytes >= MCT_FAST_LEAST;
 }
 
+/* acc += the squares of an item's sums; acc comes to `place`, which has room for an item. */
+static __attribute__((noinline, unused)) void mct_weight_square(const float *sums, float *place,
+                                                                const struct mct_weight_items *w,
+                                                                const struct mct_weight_job *job) {
+    uint32_t transfers = mct_dma_begin();
+    mct_dma_in_rows(place, mct_weight_place(w, job), job->columns, w->wide * sizeof(float),
+                    w->depth * sizeof(float));
+    mct_dma_wait(transfers);
+    mct_squares(place, 0, sums, 0, 1, job->columns * w->wide);
+    transfers = mct_dma_begin();
+    mct_weight_store(place, w, job);
+    mct_dma_wait(transfers);
+}
+
 /* An item has at least two chunks: its gradients are stored while the next one's first chunk is in use, and
- * the ones after that are fetched to the same place not before its second. */
+ * the ones after that are fetched to the same place not before its second. Squares are added and stored at
+ * once, by way of the place of the next item, whose sums begin with zeros. */
 MCT_INLINE void mct_weight_gradient_fast(const struct mct_conv2d_weight_gradient *d, uint32_t worker,
                                          uint32_t workers) {
     struct mct_weight_items w = {.d = d,
@@ -149,8 +164,12 @@ MCT_INLINE void mct_weight_gradient_fast(const struct mct_conv2d_weight_gradient
         bool more = job.first + job.count < w.pixels;
         end = !more && job.item + 1 == last;
         mct_dma_wait(transfers);
+        if (d->squares && unstored)
+            mct_weight_square(acc[before.item % 2], acc[job.item % 2], &w, &before);
+        if (d->squares && job.first == 0)
+            memset(acc[job.item % 2], 0, acc_bytes);
         transfers = mct_dma_begin();
-        if (unstored)
+        if (unstored && !d->squares)
             mct_weight_store(acc[before.item % 2], &w, &before);
         if (!end) {
             next = more ? mct_weight_job(&w, job.item, job.first + job.count)
@@ -163,6 +182,10 @@ MCT_INLINE void mct_weight_gradient_fast(const struct mct_conv2d_weight_gradient
         before = job;
     }
     mct_dma_wait(transfers);
+    if (d->squares) {
+        mct_weight_square(acc[before.item % 2], acc[before.item % 2 ^ 1], &w, &before);
+        return;
+    }
     transfers = mct_dma_begin();
     mct_weight_store(acc[before.item % 2], &w, &before);
     mct_dma_wait(transfers);

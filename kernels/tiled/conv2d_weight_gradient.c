@@ -1,6 +1,7 @@
 #include "../cluster.h"
 #include "../conv2d_weight_gradient_any.h"
 #include "l1.h"
+#include "squares.h"
 #include "../simd/runs.h"
 #if defined(MCT_XPULP) && MCT_ELEM == 16
 #include "windows_weight_gradient.h"
@@ -15,7 +16,8 @@
  * If x has channels that are no multiple of four, a line is made for each element of the window instead.
  *
  * Tiles are brought while the workers compute the one before, and so are the accumulators if L1 does
- * not hold all: then they come and go in blocks of output channels. */
+ * not hold all: then they come and go in blocks of output channels. To be squared, a block must have met all
+ * tiles: these pass once for each block then. */
 
 /* Where a line begins in the columns of x, and which of its own columns are inside. */
 struct start {
@@ -64,10 +66,10 @@ static bool take(struct turn *k, struct mct_l1 l1, uint32_t rows) {
     if (!k->starts || !k->shifts || !k->x_raw || !k->dy_raw || !k->x_lines || !k->dy_lines)
         return false;
     uint32_t fit = l1.left / (k->pitch * sizeof(float));
-    k->chunk = fit >= outputs ? outputs : fit / 8 * 4;
+    k->chunk = fit >= outputs ? outputs : d->squares ? fit / 4 * 4 : fit / 8 * 4;
     /* once it is turned, a single tile makes room for the second block of accumulators */
     uint32_t over = (uint32_t)((uint8_t *)k->x_lines - (uint8_t *)k->x_raw) / (k->pitch * sizeof(float));
-    bool reuse = k->chunk == 0 && k->d->batch == 1 && rows == d->out_height;
+    bool reuse = !d->squares && k->chunk == 0 && k->d->batch == 1 && rows == d->out_height;
     if (reuse)
         k->chunk = mct_min(fit, over) / 4 * 4;
     uint32_t asked = up(mct_min(d->tile_columns, outputs), 4);
@@ -78,7 +80,7 @@ static bool take(struct turn *k, struct mct_l1 l1, uint32_t rows) {
     if (!asked)
         k->chunk = up(mct_ceil_div(outputs, k->chunks), 4);
     for (uint32_t i = 0; i < 2; i++)
-        if (i && reuse)
+        if (i && (reuse || d->squares))
             k->acc[i] = (float *)(void *)k->x_raw;
         else
             k->acc[i] = i < k->chunks ? mct_l1_take(&l1, k->chunk * k->pitch * sizeof(float)) : k->acc[0];
@@ -91,6 +93,8 @@ static uint32_t estimate(const struct turn *k, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
     uint32_t blocks = mct_ceil_div(k->chunk / 4 * k->taps * k->tap_blocks, workers);
     uint32_t turned = k->sets * k->set_lines * k->x_line + d->out_channels * k->dy_line;
+    if (d->squares && k->tiles * d->batch > 1)
+        turned *= k->chunks;
     uint32_t chunk = blocks * (k->tile_rows * d->out_width / 2 * PAIR + BLOCK) + CHUNK;
     /* nothing hides the first transfer and the last one */
     uint32_t alone = (uint32_t)((uint8_t *)k->x_lines - (uint8_t *)k->x_raw) + k->chunk * k->pitch * 4;
@@ -124,7 +128,7 @@ static struct turn *plan(const struct mct_conv2d_weight_gradient *d, uint32_t wo
     struct mct_l1 l1 = mct_l1_all();
     struct turn *k = mct_l1_take(&l1, sizeof *k);
     struct mct_conv2d_weight_gradient *copy = mct_l1_take(&l1, sizeof *copy);
-    if (!k || !copy || d->groups != 1 || d->out_width % 2 || d->squares)
+    if (!k || !copy || d->groups != 1 || d->out_width % 2)
         return NULL;
     *copy = *d;
     *k = (struct turn){.d = copy,
@@ -427,6 +431,100 @@ static void accumulate(struct turn *k, uint32_t worker, uint32_t workers) {
     }
 }
 
+/* Squares of a block of complete sums, a share of them; the accumulators pass through what tiles had, or
+ * where their lines are needed again, what these came in. */
+static void square(const struct turn *k, uint32_t chunk, bool again, uint32_t worker, uint32_t workers) {
+    const uint32_t first = chunk * k->chunk, rows = mct_min(k->chunk, k->d->out_channels - first);
+    const float *sums = k->acc[0];
+    float *acc = k->d->acc + first * k->depth;
+    uint8_t *place = (uint8_t *)k->x_raw;
+    const uint8_t *end = again ? (const uint8_t *)k->x_lines : (const uint8_t *)sums;
+    const uint32_t bytes = (uint32_t)(end - place) / workers & ~15u;
+    uint32_t i, last;
+    place += worker * bytes;
+    if (k->pitch == k->depth) {
+        mct_split(rows * k->depth / 4, worker, workers, &i, &last);
+        mct_l1_squares(acc + 4 * i, sums + 4 * i, 4 * (last - i), place, bytes);
+        return;
+    }
+    mct_split(rows, worker, workers, &i, &last);
+    for (; i < last; i++)
+        mct_l1_squares(acc + i * k->depth, sums + i * k->pitch, k->depth, place, bytes);
+}
+
+/* As accumulate; sums begin with zeros, in the first block's place. A single tile, once it is turned, leaves
+ * room for a block of accumulators, which come while their sums are made. */
+static __attribute__((noinline)) void accumulate_squares(struct turn *k, uint32_t worker, uint32_t workers) {
+    const uint32_t tiles = k->d->batch * k->tiles, count = k->chunk * k->pitch;
+    const bool whole =
+        tiles == 1 && count * sizeof(float) <= (uint32_t)((uint8_t *)k->x_lines - (uint8_t *)k->x_raw);
+    float *const sums = k->acc[0], *const acc = k->acc[1];
+    struct step s = {0};
+    uint32_t raw = 0, move = 0, first, last;
+    mct_split(count / 4, worker, workers, &first, &last);
+    first *= 4;
+    last *= 4;
+    for (uint32_t chunk = 0; chunk < k->chunks; chunk++) {
+        const bool turned = tiles == 1 && chunk > 0;
+        if (chunk)
+            mct_barrier(); /* all are done with the squares before */
+        if (worker == 0 && chunk && whole) {
+            move = mct_dma_begin();
+            move_acc(k, chunk - 1, acc, false);
+        }
+        if (worker == 0 && !turned) {
+            raw = mct_dma_begin();
+            load(k, &s);
+        }
+        mct_sums_zero(sums + first, last - first);
+        for (uint32_t tile = 0; tile < tiles; tile++) {
+            if (!turned) {
+                if (worker == 0)
+                    mct_dma_wait(raw);
+                mct_barrier();
+                if (k->whole_windows)
+                    turn_windows(k, &s, worker, workers);
+                else
+                    turn_channels(k, &s, worker, workers);
+                turn_dy(k, &s, worker, workers);
+                if (worker == 0)
+                    k->runs = rows_of(k, &s);
+                if (++s.tile == k->tiles) {
+                    s.tile = 0;
+                    s.sample = s.sample + 1 == k->d->batch ? 0 : s.sample + 1;
+                }
+            }
+            mct_barrier();
+            if (worker == 0 && tile + 1 < tiles) {
+                raw = mct_dma_begin();
+                load(k, &s);
+            }
+            if (worker == 0 && whole) {
+                if (chunk)
+                    mct_dma_wait(move);
+                move = mct_dma_begin();
+                move_acc(k, chunk, acc, true);
+            }
+            multiply(k, chunk, sums, worker, workers);
+        }
+        if (worker == 0 && whole)
+            mct_dma_wait(move);
+        mct_barrier();
+        if (whole)
+            mct_squares_here(acc + first, sums + first, last - first);
+        else
+            square(k, chunk, tiles == 1 && chunk + 1 < k->chunks, worker, workers);
+    }
+    if (!whole)
+        return;
+    mct_barrier();
+    if (worker == 0) {
+        move = mct_dma_begin();
+        move_acc(k, k->chunks - 1, acc, false);
+        mct_dma_wait(move);
+    }
+}
+
 void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
 #if defined(MCT_XPULP) && MCT_ELEM == 16
     if (mct_windows_weight_gradient(args, worker, workers))
@@ -434,7 +532,9 @@ void MCT_KERNEL(conv2d_weight_gradient)(const void *args, uint32_t worker, uint3
 #endif
     struct turn *k = NULL;
     MCT_SHARE(k, plan(args, workers), worker);
-    if (k)
+    if (k && k->d->squares)
+        accumulate_squares(k, worker, workers);
+    else if (k)
         accumulate(k, worker, workers);
     else
         mct_conv2d_weight_gradient_any(args, worker, workers);

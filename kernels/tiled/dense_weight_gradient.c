@@ -6,13 +6,15 @@ MCT_ANY_SHAPE(dense_weight_gradient)
 #include "../dense_weight_gradient.c"
 #include "tiled/product_tn.h"
 
-/* In L1: the pieces of acc, MCT_TN_BYTES; then so many pairs of rows of x as fit, and as many of dy. */
+/* In L1: the pieces of acc, MCT_TN_BYTES; for squares, where not all rows fit, the sums; then so many pairs
+ * of rows of x as fit, and as many of dy. */
 
 /* `rows` rows of x and dy are in L1 for all, as pairs of rows. */
 static void some_rows(const struct mct_dense_weight_gradient *d, const struct mct_tn *t, struct mct_l1 room,
-                      const mct_elem *x_from, const mct_elem *dy_from, uint32_t rows, uint32_t worker,
-                      uint32_t workers) {
-    const uint32_t pairs = (rows + 1) / 2;
+                      uint32_t batch, uint32_t row, uint32_t rows, uint32_t worker, uint32_t workers) {
+    const uint32_t pairs = (rows + 1) / 2, at = batch * d->rows + row;
+    const mct_elem *x_from = (const mct_elem *)d->x + at * d->depth;
+    const mct_elem *dy_from = (const mct_elem *)d->dy + at * d->columns;
     mct_elem *x = mct_l1_take(&room, 2 * pairs * d->depth * sizeof(mct_elem));
     mct_elem *dy = mct_l1_take(&room, 2 * pairs * d->columns * sizeof(mct_elem));
     uint32_t first, last;
@@ -30,7 +32,10 @@ static void some_rows(const struct mct_dense_weight_gradient *d, const struct mc
     mct_tn_pair_rows(dy, d->columns, first, last);
     mct_dma_wait(group);
     mct_barrier();
-    mct_tn_run(t, share, piece, x, dy, pairs);
+    if (d->squares)
+        mct_tn_run_squares(t, share, piece, x, dy, pairs, row == 0, row + rows == d->rows);
+    else
+        mct_tn_run(t, share, piece, x, dy, pairs);
 }
 
 /* acc[i] += dy * x[i], a dot product of (dy, 0) and (x[i], 0), for 2 `pairs` > 0 elements. */
@@ -56,6 +61,14 @@ MCT_INLINE void add_product(float *acc, const mct_elem *x, uint32_t dy, uint32_t
     /* clang-format on */
 }
 
+/* acc[i] += the square of that product, for `count` elements. */
+static __attribute__((noinline)) void add_square(float *restrict acc, const mct_elem *restrict x, uint32_t dy,
+                                                 uint32_t count) {
+#pragma clang loop unroll_count(4)
+    for (uint32_t i = 0; i < count; i++)
+        acc[i] = mct_square(acc[i], mct_dot_low(0.0f, mct_load_low(x + i), dy));
+}
+
 /* A batch of one row: each worker has rows of acc, and x, to itself. False, at once: they do not fit. */
 static MCT_SMALL __attribute__((noinline)) bool one_row(const struct mct_dense_weight_gradient *d,
                                                         uint32_t worker, uint32_t workers) {
@@ -70,13 +83,18 @@ static MCT_SMALL __attribute__((noinline)) bool one_row(const struct mct_dense_w
         return true;
     mct_elem *x = (mct_elem *)(void *)(l1.at + worker * (l1.left / workers & ~15u));
     float *acc = (float *)(void *)((uint8_t *)x + line), *all = d->acc + first * depth;
-    const uint32_t bytes = (last - first) * depth * sizeof(float);
+    const uint32_t bytes = (last - first) * depth * sizeof(float), squares = d->squares;
     uint32_t group = mct_dma_begin();
     mct_dma_in(x, d->x, depth * sizeof(mct_elem));
     mct_dma_in(acc, all, bytes);
     mct_dma_wait(group);
-    for (uint32_t r = 0; r < last - first; r++)
-        add_product(acc + r * depth, x, mct_load_low((const mct_elem *)d->dy + first + r), depth / 2);
+    for (uint32_t r = 0; r < last - first; r++) {
+        const uint32_t dy = mct_load_low((const mct_elem *)d->dy + first + r);
+        if (squares)
+            add_square(acc + r * depth, x, dy, depth);
+        else
+            add_product(acc + r * depth, x, dy, depth / 2);
+    }
     group = mct_dma_begin();
     mct_dma_out(all, acc, bytes);
     mct_dma_wait(group);
@@ -85,33 +103,35 @@ static MCT_SMALL __attribute__((noinline)) bool one_row(const struct mct_dense_w
 
 void MCT_TILED(dense_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_dense_weight_gradient *d = args;
-    if (d->squares) {
-        mct_any_shape_dense_weight_gradient(args, worker, workers);
-        return;
-    }
     if (d->batch == 1 && d->rows == 1 && d->depth % 2 == 0 && one_row(d, worker, workers))
         return;
     struct mct_l1 room = mct_l1_all();
     const uint32_t pair = 2 * (d->depth + d->columns) * sizeof(mct_elem);
     const uint32_t asked = mct_ceil_div(mct_min(d->tile_rows, d->rows), 2);
     uint8_t *pieces = mct_l1_take(&room, MCT_TN_BYTES);
-    if (d->depth % 4 || d->columns % MCT_TN_ROWS || !pieces || room.left < pair + 32 ||
-        asked > (room.left - 32) / pair) {
+    bool fits = d->depth % 4 == 0 && d->columns % MCT_TN_ROWS == 0 && pieces && room.left >= pair + 32 &&
+                asked <= (room.left - 32) / pair;
+    struct mct_tn t;
+    uint32_t most = 0;
+    if (fits) {
+        t = mct_tn(d->acc, d->columns, d->depth, pieces);
+        most = 2 * (asked ? asked : (room.left - 32) / pair);
+    }
+    if (fits && d->squares && most < d->rows) {
+        t.kept = mct_l1_take(&room, mct_tn_kept(&t) * sizeof(float));
+        fits = t.kept && room.left >= pair + 32 && asked <= (room.left - 32) / pair;
+        most = asked ? most : 2 * ((room.left - 32) / pair);
+    }
+    if (!fits) {
         mct_any_shape_dense_weight_gradient(args, worker, workers);
         return;
     }
-    const uint32_t most = 2 * (asked ? asked : (room.left - 32) / pair);
-    for (uint32_t batch = 0; batch < d->batch; batch++) {
-        const struct mct_tn t = mct_tn(d->acc + batch * d->columns * d->depth, d->columns, d->depth, pieces);
+    for (uint32_t batch = 0; batch < d->batch; batch++, t.acc += d->columns * d->depth)
         for (uint32_t row = 0; row < d->rows; row += most) {
-            const uint32_t at = batch * d->rows + row;
-            if (at)
+            if (batch || row)
                 mct_barrier();
-            some_rows(d, &t, room, (const mct_elem *)d->x + at * d->depth,
-                      (const mct_elem *)d->dy + at * d->columns, mct_min(most, d->rows - row), worker,
-                      workers);
+            some_rows(d, &t, room, batch, row, mct_min(most, d->rows - row), worker, workers);
         }
-    }
 }
 #else
 #include "../dense_weight_gradient.c"

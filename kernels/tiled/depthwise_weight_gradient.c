@@ -5,6 +5,7 @@
 MCT_ANY_SHAPE(depthwise_weight_gradient)
 #include "../depthwise_weight_gradient.c"
 #include "tiled/depthwise.h"
+#include "tiled/squares.h"
 
 enum { TAPS = 9 };
 
@@ -85,6 +86,11 @@ static __attribute__((noinline)) void anywhere(const struct mct_depthwise_place 
 static void get_ready(const struct mct_depthwise_place *p) {
     if (p->walk->own_bytes[1])
         fill_table(p);
+    if (!p->walk->own_from[0]) { /* the sums are to be squared, and begin with zeros */
+        uint32_t first, last;
+        mct_split(TAPS * p->walk->channels / 4, p->worker, p->workers, &first, &last);
+        mct_sums_zero(sums(p) + 4 * first, 4 * (last - first));
+    }
 }
 
 static void tile(const struct mct_depthwise_place *p, const struct mct_depthwise_step *s, uint32_t first,
@@ -121,13 +127,25 @@ static void tile(const struct mct_depthwise_place *p, const struct mct_depthwise
     }
 }
 
+/* A share of the squares of all sums; accumulators come where tiles of x were. */
+static __attribute__((noinline)) void square(const struct mct_depthwise_place *p, float *acc) {
+    const struct mct_depthwise_walk *k = p->walk;
+    const uint32_t bytes = p->tiles * k->x_size * (uint32_t)sizeof(mct_elem) / p->workers & ~15u;
+    uint32_t first, last;
+    mct_split(TAPS * k->channels / 4, p->worker, p->workers, &first, &last);
+    mct_l1_squares(acc + 4 * first, sums(p) + 4 * first, 4 * (last - first),
+                   (uint8_t *)p->xs + p->worker * bytes, bytes);
+}
+
 void MCT_TILED(depthwise_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_weight_gradient *d = args;
     const struct mct_depthwise_walk *k =
         mct_l1_arguments(args, sizeof(struct mct_depthwise_walk), worker, workers);
     struct mct_depthwise_place p = {.worker = worker, .workers = workers};
-    if (d->begin && mct_depthwise_all(&p, k, get_ready, tile)) {
-        if (worker == 0) {
+    if (mct_depthwise_all(&p, k, get_ready, tile)) {
+        if (!k->own_from[0]) {
+            square(&p, d->acc);
+        } else if (worker == 0) {
             const uint32_t group = mct_dma_begin();
             mct_l1_out(d->acc, sums(&p), k->own_bytes[0]);
             mct_dma_wait(group);

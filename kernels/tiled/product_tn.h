@@ -6,7 +6,7 @@
 #define MCT_TILED_PRODUCT_TN_H
 
 #include "simd/blocks_xpulp.h"
-#include "tiled/l1.h"
+#include "tiled/squares.h"
 
 /* Numbers along a piece at most; pieces of a worker in L1, each with 16 bytes behind it that are read. */
 enum {
@@ -25,6 +25,7 @@ struct mct_tn {
     uint32_t pitch;          /* elements of a row of x in L1: depth, rounded up to four */
     uint32_t along, pieces;  /* numbers along a piece, in fours; pieces along the depth */
     uint8_t *places;
+    float *kept; /* for squares, when rows come in several parts: the sums of all pieces */
 };
 
 /* A piece: its row of four in acc, and its first number. */
@@ -136,6 +137,56 @@ static void mct_tn_run(const struct mct_tn *t, struct mct_tn_share s, struct mct
         s.place[2] = left;
     }
     if (s.count)
+        mct_dma_wait(group);
+}
+
+/* Numbers that `kept` has room for. */
+MCT_INLINE uint32_t mct_tn_kept(const struct mct_tn *t) {
+    return t->columns * t->pieces * t->along + 4;
+}
+
+/* As mct_tn_run, for the squares of products, which begin with zeros in the `first` part of the rows, and are
+ * complete with the `last` one. */
+static __attribute__((noinline)) void mct_tn_run_squares(const struct mct_tn *t, struct mct_tn_share s,
+                                                         struct mct_tn_piece at, const mct_elem *x,
+                                                         const mct_elem *dy, uint32_t pairs, bool first,
+                                                         bool last) {
+    float own[MCT_TN_PIECE / sizeof(float)];
+    const uint32_t size = MCT_TN_ROWS * t->along, row = t->along * sizeof(float);
+    uint32_t group = 0;
+    for (uint32_t i = 0; i < s.count; i++, mct_tn_next(t, &at)) {
+        float *sums = t->kept ? t->kept + at.column * t->pieces * t->along + at.first * MCT_TN_ROWS : own;
+        if (first)
+            mct_sums_zero(sums, size);
+        struct mct_x_tn blocks = {
+            .a = x + at.first,
+            .b = dy + at.column,
+            .a_step = (int32_t)(t->pitch * sizeof(mct_elem)) - 4,
+            .b_step = (int32_t)(t->columns * sizeof(mct_elem)) - 4,
+            .more = pairs - 1,
+            .blocks = mct_min(t->along, t->pitch - at.first) / 4,
+            .acc = sums,
+            .pitch = (int32_t)row,
+            .back = -3 * (int32_t)row - 12,
+        };
+        mct_x_tn_blocks(&blocks);
+        if (!last)
+            continue;
+        mct_squares_here(s.place[0], sums, size);
+        if (i)
+            mct_dma_wait(group);
+        group = mct_dma_begin();
+        mct_tn_move(t, at, s.place[0], false);
+        if (i + 2 < s.count) {
+            mct_tn_move(t, s.next, s.place[2], true);
+            mct_tn_next(t, &s.next);
+        }
+        float *left = s.place[0];
+        s.place[0] = s.place[1];
+        s.place[1] = s.place[2];
+        s.place[2] = left;
+    }
+    if (last && s.count)
         mct_dma_wait(group);
 }
 

@@ -7,7 +7,7 @@
 #include "fallback.h"
 MCT_ANY_SHAPE(relu_bias_gradient)
 #include "../relu_bias_gradient.c"
-#include "tiled/l1.h"
+#include "tiled/squares.h"
 
 enum {
     PIECE = 384 /* bytes of dy that a worker fetches */,
@@ -61,8 +61,8 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
     uint32_t first, last; /* pairs of channels */
     mct_split(row / 4, worker, workers, &first, &last);
     const struct mct_l1 l1 = mct_l1_all();
-    if (d->squares || row % 4 || row < 4 || d->rows < 8 || row > 2 * MOST_CHANNELS * workers ||
-        (ROOM + MOST_CHANNELS * sizeof(float)) * workers > l1.left) {
+    if (row % 4 || row < 4 || d->rows < 8 || row > 2 * MOST_CHANNELS * workers ||
+        (ROOM + (1 + d->squares) * MOST_CHANNELS * sizeof(float)) * workers > l1.left) {
         mct_any_shape_relu_bias_gradient(args, worker, workers);
         return;
     }
@@ -74,6 +74,10 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
     uint8_t *next = l1.at + (shared ? 0 : worker * ROOM), *now = next + 2 * size, *before = now + 2 * size;
     float *const sums = (float *)(void *)(l1.at + workers * ROOM) + worker * MOST_CHANNELS;
     float *const acc = d->acc + 2 * first;
+    /* where acc comes: where it is summed, or where squares of sums are added to it */
+    float *const home = sums + (d->squares ? workers * MOST_CHANNELS : 0);
+    if (home != sums)
+        mct_sums_zero(sums, 2 * columns);
     const uint32_t offset = (uint32_t)own * row + (shared ? 0 : 4 * first), place = (uint32_t)own * pitch;
     const uint8_t *dy = (const uint8_t *)d->dy + offset, *y = (const uint8_t *)d->y + offset;
     uint8_t *dx = (uint8_t *)d->dx + offset;
@@ -98,7 +102,7 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
             dx += step;
         }
         if (at < 0 && columns)
-            mct_dma_in(sums, acc, columns * 2 * sizeof(float));
+            mct_dma_in(home, acc, columns * 2 * sizeof(float));
         if (at >= rows)
             break;
         if (at >= 0 && columns) {
@@ -112,8 +116,10 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
         uint8_t *const done = before;
         before = now, now = next, next = done;
     }
+    if (home != sums)
+        mct_squares_here(home, sums, 2 * columns);
     if (columns)
-        mct_dma_out(acc, sums, columns * 2 * sizeof(float));
+        mct_dma_out(acc, home, columns * 2 * sizeof(float));
     mct_dma_wait(group);
 }
 #else

@@ -26,8 +26,8 @@ MCT_INLINE void mct_windows_pairs(const struct mct_windows *w, mct_elem *lines, 
 /* In L1: x, x padded, the pieces of acc; windows of so many pairs of pixels as fit, and their dy. */
 static bool mct_windows_weight_gradient(const struct mct_conv2d_weight_gradient *d, uint32_t worker,
                                         uint32_t workers) {
-    if (d->squares || d->batch != 1 || d->groups != 1 || d->dilation_w != 1 ||
-        d->out_channels % MCT_TN_ROWS || d->kernel_w * d->channels >= MCT_WINDOWS_NARROW)
+    if (d->batch != 1 || d->groups != 1 || d->dilation_w != 1 || d->out_channels % MCT_TN_ROWS ||
+        d->kernel_w * d->channels >= MCT_WINDOWS_NARROW)
         return false;
     struct mct_windows w = {
         .x = d->x,
@@ -48,14 +48,21 @@ static bool mct_windows_weight_gradient(const struct mct_conv2d_weight_gradient 
     if (!mct_windows_plan(&w, &l1))
         return false;
     uint8_t *places = mct_l1_take(&l1, MCT_TN_BYTES);
-    const struct mct_tn t = mct_tn(d->acc, d->out_channels, w.depth, places);
+    struct mct_tn t = mct_tn(d->acc, d->out_channels, w.depth, places);
     const uint32_t pair = 2 * (t.pitch + d->out_channels) * sizeof(mct_elem);
     if (!places || l1.left < pair + 64)
         return false;
-    const uint32_t pixels = d->out_height * d->out_width, fitting = (l1.left - 64) / pair;
+    const uint32_t pixels = d->out_height * d->out_width;
     const uint32_t asked = (mct_min(d->tile_rows, d->out_height) * d->out_width + 1) / 2;
+    uint32_t fitting = (l1.left - 64) / pair;
     if (asked > fitting)
         return false;
+    if (d->squares && 2 * (asked ? asked : fitting) < pixels) {
+        t.kept = mct_l1_take(&l1, mct_tn_kept(&t) * sizeof(float));
+        fitting = l1.left < 64 ? 0 : (l1.left - 64) / pair;
+        if (!t.kept || fitting < asked || fitting == 0)
+            return false;
+    }
     const uint32_t most = 2 * (asked ? asked : fitting);
     mct_elem *lines = mct_l1_take(&l1, (most * t.pitch + 2) * sizeof(mct_elem));
     mct_elem *dy = mct_l1_take(&l1, most * d->out_channels * sizeof(mct_elem));
@@ -82,7 +89,10 @@ static bool mct_windows_weight_gradient(const struct mct_conv2d_weight_gradient 
         mct_dma_wait(group);
         mct_tn_pair_rows(dy, d->out_channels, first, last);
         mct_barrier();
-        mct_tn_run(&t, share, piece, lines, dy, pairs);
+        if (d->squares)
+            mct_tn_run_squares(&t, share, piece, lines, dy, pairs, start == 0, start + most >= pixels);
+        else
+            mct_tn_run(&t, share, piece, lines, dy, pairs);
         group = mct_dma_begin();
     }
     mct_dma_wait(group);

@@ -8,7 +8,7 @@ and whether they are too many.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import kernel_harness
@@ -37,7 +37,7 @@ class Call:
 
     def __str__(self) -> str:
         first, second = ("x".join(map(str, shape)) for shape in self.shapes[:2])
-        return f"{self.op}-{self.dtype}-{first}-{second}"
+        return f"{self.op}-{self.dtype}-{first}-{second}" + "-squares" * self.attrs.get("squares", False)
 
 
 def window(stride: int = 1, pads: int = 1, **more: Any) -> dict[str, Any]:
@@ -70,6 +70,12 @@ CALLS = [
     Call("DepthwiseConv2d", ((1, 9, 5, 8), (3, 3, 8), (8,)), depthwise(activation="relu"), wide=(2,)),
     Call("DepthwiseConv2dInputGradient", ((1, 9, 5, 8), (3, 3, 8)), depthwise(input_hw=(9, 5))),
     Call("DepthwiseConv2dWeightGradient", ((1, 9, 5, 8), (1, 9, 5, 8), (3, 3, 8)), depthwise(), **SUMS),
+]
+#: Where sums are squared one block of them is in L1, or all of them when rows come in parts.
+SQUARED = [
+    replace(call, attrs={**call.attrs, "squares": True})
+    for call in CALLS
+    if call.op in ("Conv2dWeightGradient", "DenseWeightGradient", "DepthwiseConv2dWeightGradient")
 ]
 
 
@@ -108,7 +114,7 @@ def tilings(call: Call) -> list[tiles.Tiling]:
     return list({(t.rows, t.columns): t for t in (least, odd, known[0])}.values())
 
 
-@pytest.mark.parametrize("call", CALLS, ids=str)
+@pytest.mark.parametrize("call", [*CALLS, *SQUARED], ids=str)
 def test_bytes_of_forced_tiles(remote: Remote, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the compiler counts is enough for the kernel, and hardly too much; bits stay whatever the tile."""
     elsewhere = run(remote, monkeypatch, call, (0, 0), 64)

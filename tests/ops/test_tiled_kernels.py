@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from convolution import Case, cancelling, shape_grid
 from kernel_harness import KERNELS, arguments, check_kernel, compile_source
+from squared import check_squares
 
 from mcutrain.ops.base import KernelCall
 
@@ -141,6 +142,34 @@ def test_order_and_pairs_of_the_reduction(cluster: Cluster, strides: tuple[int, 
     )
     assert 0 < np.abs(dx).max() < 1
     assert cluster.transfers > 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", GRID[::2] + GRID[-5:], ids=str)
+def test_squares_of_weight_gradients(cluster: Cluster, case: Case, dtype: str) -> None:
+    """Sums and tiles in one piece and in several: they are squared when they have met all of x."""
+    rng = np.random.default_rng(len(str(case)))
+    x = normal(rng, case.batch, case.height, case.width, case.group * case.channels, dtype=dtype)
+    dy = normal(rng, case.batch, *case.output, case.group * case.outputs, dtype=dtype)
+    given = [x, dy, normal(rng, case.group * case.outputs, *case.kernel, case.channels)]
+    for size in SIZES:
+        cluster.size = size
+        for tile in ((0, 0), (3, 4)) if case in GRID[-5:] else ((0, 0),):
+            attrs = {**case.attrs, "tile": tile}
+            check_squares("Conv2dWeightGradient", given, attrs, workers=(8, 3) if size == SIZES[0] else (3,))
+
+
+@pytest.mark.parametrize("size", [40_000, 30_000, 24_000])
+def test_squares_of_a_residual_network(cluster: Cluster, size: int) -> None:
+    rng = np.random.default_rng(5)
+    for height, channels, outputs, stride in ((16, 32, 32, 1), (8, 64, 64, 1), (16, 32, 64, 2)):
+        case = Case(height=height, width=height, channels=channels, outputs=outputs, strides=(stride, stride))
+        x = normal(rng, 1, height, height, channels, dtype="f2")
+        dy = normal(rng, 1, *case.output, outputs, dtype="f2")
+        cluster.size = size
+        acc = normal(rng, outputs, 3, 3, channels)
+        check_squares("Conv2dWeightGradient", [x, dy, acc], case.attrs, workers=(8,))
+    assert cluster.transfers > 100
 
 
 TRANSPOSITIONS = [

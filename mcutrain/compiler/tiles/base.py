@@ -22,6 +22,8 @@ DMA_RATE, DMA_START, DMA_ASK = 8, 60, 22
 FPU = 1.0
 #: Cycles of a barrier, of a call of the team whose instructions are not in the cache.
 BARRIER, CALL = 25, 1400
+#: Cycles of a worker to square a sum.
+SQUARE = 7
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,11 @@ def products(workers: int, item: int = 2) -> float:
     """
     each = item // 2
     return each * max(16 + 8, sharing(workers) * 16 * FPU)
+
+
+def squaring(numbers: int, workers: int) -> int:
+    """Cycles to add the squares of so many sums, which begin with zeros."""
+    return ceil_div(numbers, workers) * SQUARE
 
 
 def kib(nbytes: int) -> str:

@@ -18,6 +18,7 @@ from mcutrain.compiler.tiles.base import (
     parts,
     products,
     round_up,
+    squaring,
     taken,
     transfer,
 )
@@ -39,14 +40,25 @@ _FEW_ROWS, _PER_FOUR, _PER_SUMS, _PER_PIECE, PAIRING = 1000, 10, 45, 325, 7
 PAIRING_IN_PLACE, _PER_FEW_FOUR, _DEEP = 3, 13, 32
 
 
-def tn_share(columns: int, pitch: int, pairs: int, workers: int) -> tuple[float, int]:
-    """Cycles of the worker that has most of the pieces of acc[columns][pitch], over pairs of rows; pieces."""
+def _along(columns: int, pitch: int) -> int:
+    """Numbers along a piece of acc[columns][pitch]."""
     halves = 0
     while True:
         along = round_up(ceil_div(pitch, 1 << halves), 4)
         if along <= _TN_ALONG and (along <= 8 or (columns // _TN_ROWS << halves) % 8 == 0):
-            break
+            return along
         halves += 1
+
+
+def tn_kept(columns: int, pitch: int) -> int:
+    """Bytes of all sums, which are kept when rows come in several tiles and sums are squared."""
+    along = _along(columns, pitch)
+    return (columns * ceil_div(pitch, along) * along + 4) * 4
+
+
+def tn_share(columns: int, pitch: int, pairs: int, workers: int) -> tuple[float, int]:
+    """Cycles of the worker that has most of the pieces of acc[columns][pitch], over pairs of rows; pieces."""
+    along = _along(columns, pitch)
     pieces = columns // _TN_ROWS * ceil_div(pitch, along)
     each = along // 4 * (pairs * products(workers) + _PER_SUMS) + _PER_PIECE
     return ceil_div(pieces, workers) * each, pieces
@@ -204,6 +216,9 @@ class DenseWeightGradientFamily:
         x, dy = rows * s["depth"] * 2, rows * s["columns"] * 2
         tiles = ceil_div(s["rows"], rows)
         compute = dma = total = 0.0
+        if s["squares"]:
+            compute = total = float(squaring(s["columns"] * s["depth"], workers))
+        kept = tn_kept(s["columns"], s["depth"]) if s["squares"] and tiles > 1 else 0
         for first in range(0, s["rows"], rows):
             here = round_up(min(rows, s["rows"] - first), 2)
             load = transfer(here * (s["depth"] + s["columns"]) * 2, 2 * workers)
@@ -218,8 +233,8 @@ class DenseWeightGradientFamily:
         return Tiling(
             rows=rows,
             columns=s["columns"],
-            l1=SHARED + TN_BYTES + 32 + x + dy,
-            buffers=", ".join((held("x", 1, x), held("dy", 1, dy), held("sums", 1, TN_BYTES))),
+            l1=SHARED + TN_BYTES + 32 + taken(kept) + x + dy,
+            buffers=", ".join((held("x", 1, x), held("dy", 1, dy), held("sums", 1, TN_BYTES + kept))),
             order=f"{n * tiles} tiles of rows, {pieces} pieces of sums in each; workers share pieces",
             compute=round(compute * n),
             dma=round(dma * n),

@@ -10,6 +10,7 @@ from mcutrain.compiler.tiles.base import (
     BARRIER,
     CALL,
     DMA_ASK,
+    DMA_START,
     SHARED,
     Shape,
     Tiling,
@@ -18,6 +19,7 @@ from mcutrain.compiler.tiles.base import (
     parts,
     products,
     round_up,
+    squaring,
     taken,
     transfer,
 )
@@ -84,7 +86,8 @@ class WeightGradientFamily:
         x_lines = lines.sets * lines.set_lines * line_rows * lines.wide * item
         dy_lines = outputs * dy_line * item
         acc = chunk * round_up(lines.depth, 4) * 4
-        places = 2 if chunks > 1 else 1
+        # squares need the accumulators when x and dy have been used, or have been turned
+        places = 2 if chunks > 1 and not s["squares"] else 1
         # once it is turned, a single tile makes room for the second block of accumulators
         if places == 2 and chunk == 4 and tiles * s["batch"] == 1 and taken(x_raw, dy_raw) >= acc:
             places = 1
@@ -140,6 +143,8 @@ def _estimate(s: Shape, lines: _Lines, rows: int, chunk: int, workers: int) -> t
     tiles, chunks = ceil_div(s["out_height"], rows), ceil_div(outputs, chunk)
     sums = transfer(chunk * lines.depth * 4, 1 if lines.depth % 4 == 0 else chunk)
     compute = dma = total = 0.0
+    if s["squares"]:
+        return _estimate_squares(s, lines, rows, chunk, workers)
     for n in range(s["batch"] * tiles):
         tile = n % tiles
         here = min(rows, s["out_height"] - tile * rows)
@@ -157,3 +162,30 @@ def _estimate(s: Shape, lines: _Lines, rows: int, chunk: int, workers: int) -> t
         compute, dma = compute + turning + work, dma + moving
         total += turning + max(work, moving)
     return round(compute), round(dma + 2 * sums), round(total + 2 * sums + CALL)
+
+
+def _estimate_squares(s: Shape, lines: _Lines, rows: int, chunk: int, workers: int) -> tuple[int, int, int]:
+    """The same where sums are squared: all tiles pass once for each block of sums."""
+    outputs = round_up(s["out_channels"], 4)
+    tiles, chunks = ceil_div(s["out_height"], rows), ceil_div(outputs, chunk)
+    sums = transfer(chunk * lines.depth * 4, 1 if lines.depth % 4 == 0 else chunk)
+    one = tiles * s["batch"] == 1
+    compute = dma = total = 0.0
+    for c in range(chunks):
+        block = min(chunk, outputs - c * chunk)
+        for n in range(s["batch"] * tiles):
+            here = min(rows, s["out_height"] - n % tiles * rows)
+            raw = min(_in_rows(s, here), s["height"]) * s["width"] * s["channels"] * s.item
+            loading = transfer(raw + here * s["out_width"] * s["out_channels"] * s.item, 2)
+            work = _products(s, lines, here, block, workers) + _PER_STEP
+            if c == 0 or not one:
+                turning = _turning(s, lines, here, workers)
+                compute, dma = compute + turning, dma + loading
+                total += turning + (loading if n == 0 else max(0.0, loading - work))
+            compute += work
+            total += work
+        squares = squaring(block * lines.depth, workers)
+        compute += squares
+        dma += 2 * sums
+        total += squares + 3 * BARRIER + (0 if one else 4 * DMA_START)
+    return round(compute), round(dma), round(total + 2 * sums + CALL)

@@ -19,10 +19,11 @@ from mcutrain.compiler.tiles.base import (
     parts,
     products,
     round_up,
+    squaring,
     taken,
     transfer,
 )
-from mcutrain.compiler.tiles.dense import BIAS, PAIRING, PER_BLOCK, PER_ROWS, TN_BYTES, tn_share
+from mcutrain.compiler.tiles.dense import BIAS, PAIRING, PER_BLOCK, PER_ROWS, TN_BYTES, tn_kept, tn_share
 from mcutrain.ops.base import align
 
 #: Elements of a row of a window from which on other ways are taken (MCT_WINDOWS_NARROW).
@@ -87,6 +88,12 @@ def weight_gradient(s: Shape, rows: int, workers: int) -> Tiling:
     tiles = ceil_div(s["out_height"], rows)
     loading = transfer(raw)
     compute, dma, total = float(BARRIER), float(loading), float(loading + CALL)
+    if s["squares"]:
+        compute, total = (
+            compute + squaring(outputs * pitch, workers),
+            total + squaring(outputs * pitch, workers),
+        )
+    kept = tn_kept(outputs, pitch) if s["squares"] and tiles > 1 else 0
     for first in range(0, s["out_height"], rows):
         pixels = min(rows, s["out_height"] - first) * s["out_width"]
         gathering = ceil_div(pixels, workers) * (_gathering(s) + (pitch + outputs) / 4 * PAIRING)
@@ -100,14 +107,14 @@ def weight_gradient(s: Shape, rows: int, workers: int) -> Tiling:
     return Tiling(
         rows=rows,
         columns=outputs,
-        l1=SHARED + taken(raw, padded, TN_BYTES) + 64 + pairs * 2 * (pitch + outputs) * 2,
+        l1=SHARED + taken(raw, padded, TN_BYTES, kept) + 64 + pairs * 2 * (pitch + outputs) * 2,
         buffers=", ".join(
             (
                 held("x", 1, raw),
                 held("padded", 1, padded),
                 held("windows", 1, 2 * pairs * pitch * 2),
                 held("dy", 1, 2 * pairs * outputs * 2),
-                held("sums", 1, TN_BYTES),
+                held("sums", 1, TN_BYTES + kept),
             )
         ),
         order=f"{tiles} tiles of rows, pieces of sums in each; workers share pieces",
