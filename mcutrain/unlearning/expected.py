@@ -28,6 +28,8 @@ _PROBE, _WARM, _PIECES, _FEWEST, _SAMPLES = 0.6, 0.1, 8, 3, 16
 #: By what share of itself a computer's speed changes from one minute to the next, about; a normal variable's
 #: deviation against its median one, and the deviation of a median against that of a mean.
 _DRIFT, _SIGMA, _MEDIAN = 0.05, 1.48, 1.25
+#: How many runs the meter's moving averages are from, about.
+_LAST = 3
 
 
 def expected(log: RunLog, plan: Plan, data: Labelled | None, hashed: int) -> Span:
@@ -41,11 +43,11 @@ def expected(log: RunLog, plan: Plan, data: Labelled | None, hashed: int) -> Spa
     timed = [run for run in log.runs if run.trained and (run.sample_seconds or run.pace)]
     if not timed:
         return Span()
-    then = Span(median(map(_seconds, timed)), median(run.sample_ticks for run in timed))
+    then = _usual(timed)
     now = _present(log, data, then)
     training = sum((_rerun(timed, rerun, now) for rerun in plan.reruns), Span())
-    # what is remembered of all else is from about the last run
-    last = Span(_seconds(timed[-1]), timed[-1].sample_ticks)
+    # what is remembered of all else is from about the last runs
+    last = _usual(timed[-_LAST:])
     rest = _rest(log, plan, hashed)
     drift = Span(_ratio(now.seconds, last.seconds), _ratio(now.ticks, last.ticks))
     return training + Span(rest.seconds * drift.seconds, rest.ticks * drift.ticks)
@@ -96,6 +98,11 @@ def _rerun(timed: list[RunRecord], rerun: Rerun, now: Span) -> Span:
     return now * rerun.samples + step * rerun.steps
 
 
+def _usual(runs: list[RunRecord]) -> Span:
+    """What a sample took in the middle one of some runs."""
+    return Span(median(map(_seconds, runs)), median(run.sample_ticks for run in runs))
+
+
 def _seconds(run: RunRecord) -> float:
     """What a sample took; where nothing counted it apart from steps, with its share of those."""
     return run.sample_seconds or run.pace
@@ -113,12 +120,14 @@ def _present(log: RunLog, data: Labelled | None, then: Span) -> Span:
     Weights and optimizer stay as they are; gradients are cleared.
     """
     rate, learner = log.meter.rate, log.learner
-    immediate = learner.manifest.options.immediate
-    if not rate or not then.ticks or immediate or data is None or then.ticks * _PIECES > rate * _PROBE:
+    if not rate or not then.ticks or learner.manifest.options.immediate or data is None:
+        return then
+    usual = max(then.ticks / rate, then.seconds)  # with the link, which may take longer than the device
+    if usual * _PIECES > _PROBE:
         return then
     samples, targets = learner.training_set(*(part[:_SAMPLES] for part in data))
     numbers = cycle(range(len(samples)))
-    size = max(1, int(rate * _PROBE / then.ticks / (2 * _PIECES)))
+    size = max(1, int(_PROBE / usual / (2 * _PIECES)))
     seconds: list[float] = []
     ticks: list[float] = []
     began, passed = time.perf_counter(), 0.0

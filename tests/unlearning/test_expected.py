@@ -41,10 +41,13 @@ class Clock:
 class Clocked:
     """An executor as a device that counts its work, on a clock of its own."""
 
-    def __init__(self, executor: Executor, clock: Clock, rate: int) -> None:
+    def __init__(self, executor: Executor, clock: Clock, rate: int, link: float = 0.0) -> None:
         self._executor, self._clock, self._rate = executor, clock, rate
         self._counts: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
+        self._waited: Counter[str] = Counter()
+        #: seconds that the link takes for a Program
+        self.link = link
         #: how many times slower than usual the device is, and by what share of that it is so at random
         self.slowness, self.noise = 1.0, 0.0
         self._chance = random.Random(1)
@@ -67,7 +70,8 @@ class Clocked:
         taken = usual * self.slowness * (1 + self.noise * self._chance.random())
         self._counts[program] += 1
         self._seconds[program] += taken
-        self._clock.now += taken
+        self._waited[program] += taken + self.link
+        self._clock.now += taken + self.link
         return self._executor.run(program, inputs, outputs, calls)
 
     def write(self, tensors: Mapping[str, Array]) -> None:
@@ -80,7 +84,7 @@ class Clocked:
         scale = self._rate or 1e9
         tallies = {n: Tally(self._counts[n], round(s * scale)) for n, s in self._seconds.items()}
         memory = tallies.pop("write", Tally())
-        return Work(self._rate, memory, programs=tallies, waited=dict(self._seconds))
+        return Work(self._rate, memory, programs=tallies, waited=dict(self._waited))
 
 
 @pytest.fixture
@@ -97,13 +101,13 @@ def samples(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def trained(
-    build: Build, monkeypatch: pytest.MonkeyPatch, rate: int = 1_000_000
+    build: Build, monkeypatch: pytest.MonkeyPatch, rate: int = 1_000_000, link: float = 0.0
 ) -> Iterator[tuple[RunLog, Clocked]]:
     """A log of runs on a device with a made-up clock."""
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", clock)
     with build.reference(store=True) as learner:
-        device = Clocked(learner.executor, clock, rate)
+        device = Clocked(learner.executor, clock, rate, link)
         learner.executor = device  # type: ignore[assignment]
         log = RunLog.open(build, learner)
         for run in range(RUNS):
@@ -157,14 +161,15 @@ def test_cost_follows_what_there_is_to_do(build: Build, monkeypatch: pytest.Monk
         assert told(log, [3], 0).ticks == pytest.approx(early.ticks, rel=1e-6)
 
 
-@pytest.mark.parametrize("reason", ["cycles", "slow samples", "no samples at hand"])
+@pytest.mark.parametrize("reason", ["cycles", "slow samples", "slow link", "no samples at hand"])
 def test_what_is_not_timed_is_told_by_the_log(
     build: Build, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     """Cycles are what they were; a device that is slow is not kept busy only to tell what it will take."""
     if reason == "slow samples":
         monkeypatch.setattr("test_expected.SAMPLE", 0.2)
-    with trained(build, monkeypatch, 0 if reason == "cycles" else 1_000_000) as (log, device):
+    rate, link = 0 if reason == "cycles" else 1_000_000, 0.2 if reason == "slow link" else 0.0
+    with trained(build, monkeypatch, rate, link) as (log, device):
         held = tuple(log.sample_hashes(*samples(1))[3:4])
         nothing = tuple(part[:0] for part in samples(1))
         rows: Any = nothing if reason == "no samples at hand" else samples(1)
