@@ -119,7 +119,8 @@ def replay(
             with suppress(StoreError):
                 store.keep(f"{SNAPSHOT}{run.number}", names)
                 log.remade.append(run.number)
-        start = log.weights_hash()
+        # weights are what the run before has left: hashing them takes a device long
+        start = log.rerun[-1].weights if log.rerun else log.weights_hash()
 
         def note(event: Event, run: RunRecord = run) -> None:
             if on_event:
