@@ -34,7 +34,8 @@ def test_the_python_example_runs(
 
 
 def test_every_command_line_exists() -> None:
-    lines = re.findall(r"^\$ mcutrain (.*?)(?:\s+#.*)?$", README, re.MULTILINE)
+    joined = re.sub(r"\\\n\s*", "", README)
+    lines = re.findall(r"^\$ mcutrain (.*?)(?:\s+#.*)?$", joined, re.MULTILINE)
     assert len(lines) >= 7
     for line in lines:
         verb, *arguments = shlex.split(line)

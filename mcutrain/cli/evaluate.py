@@ -422,6 +422,9 @@ def _print(result: dict[str, Any], html: Path) -> None:
         v = j["verdict"]
         colour = {"exact": "green", "removal": "green", "suppression": "yellow"}.get(v["word"], "red")
         console.print(f"[bold]{j['name']}[/]: [{colour}]{v['word']}[/], {v['reason']}")
+        for outcome in j["outcomes"]:
+            if not outcome["changed"]:
+                console.print(f"  it changed nothing: {outcome['stop']}", markup=False)
     console.print(f"[green]✓[/] {html}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, isnan
 from typing import Literal
 
@@ -32,6 +32,9 @@ MEMBERSHIP = (
 )
 MEMBERSHIP_LIMIT = 5.0
 PROBE_LIMIT = 10.0
+#: Gates that the original, which knew the data, should miss.
+TELLING = ("acc_forget", "mae_forget", "membership", "lira", "probe_recall")
+_WEAK = "the original passes, too"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Gate:
     #: how far retrained models are from each other by the same measure
     floor: float
     note: str = ""
+    #: whether the original, which knew the data, passes it as well; None where nobody looked
+    original_passed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,23 @@ def gates(
         made.append(
             _near("probe_recall", "linear probe's recall of the forgotten", PROBE_LIMIT, values, golds)
         )
+    return made
+
+
+def beside(judged: Sequence[Gate], original: Sequence[Gate]) -> list[Gate]:
+    """The gates of a judged model, each with whether the original passes it.
+
+    A gate that should tell whether a model knew the data, and lets the one through that did, says little
+    about this request: that is noted.
+    """
+    known = {gate.name: gate for gate in original}
+    made = []
+    for gate in judged:
+        passed = known[gate.name].passed
+        note = gate.note
+        if passed and gate.name in TELLING:
+            note = f"{note}; {_WEAK}" if note else _WEAK
+        made.append(replace(gate, note=note, original_passed=passed))
     return made
 
 
@@ -172,6 +194,9 @@ def verdict(passed: Sequence[Gate], honesty: str, *, bit_equal: bool | None = No
         if honesty != "exact"
         else "; no weights of training without the data were there to compare bits with"
     )
+    weak = [gate.title for gate in passed if gate.original_passed and gate.name in TELLING]
+    if weak:
+        proof = f"; the original, which knew the data, also passes: {', '.join(weak)}" + proof
     return Verdict("removal", "", "no gate tells it from retrained models" + proof)
 
 

@@ -15,7 +15,7 @@ from mcutrain.build import Build
 from mcutrain.errors import OptionError
 from mcutrain.evaluation.attacks import Bench
 from mcutrain.evaluation.compare import figures, summary
-from mcutrain.evaluation.gates import Verdict, gates, verdict
+from mcutrain.evaluation.gates import Verdict, beside, gates, verdict
 from mcutrain.evaluation.history import Past
 from mcutrain.evaluation.judged import Cost, Judged
 from mcutrain.evaluation.lira import Lira
@@ -152,6 +152,7 @@ class Judge:
         ]
         self.summary = summary(self.gold_figures)
         self.original_figures = self._figures(self.original, self.golds)
+        self.original_gates = gates(self.original_figures, self.summary, regression=self.data.regression)
 
     def _fit_lira(self) -> None:
         x, y = self._population.samples()
@@ -204,7 +205,7 @@ class Judge:
         self._word(f"measuring {name}")
         measured = self._measure(name, {**self.original.weights, **weights})
         found = self._figures(measured, self.golds)
-        passed = gates(found, self.summary, regression=self.data.regression)
+        passed = beside(gates(found, self.summary, regression=self.data.regression), self.original_gates)
         bit_equal = None
         if control is not None:
             bit_equal = weights_hash({**self.original.weights, **control}) == measured.digest

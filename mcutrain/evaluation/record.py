@@ -50,7 +50,10 @@ def as_json(judge: Judge, judged: Sequence[Judged]) -> dict[str, Any]:
         "golds": len(judge.golds),
         "shadows": judge.shadows,
         "lira_power": judge.lira_power,
-        "original": _model(judge, judge.original, judge.original_figures),
+        "original": {
+            **_model(judge, judge.original, judge.original_figures),
+            "gates": [asdict(g) for g in judge.original_gates],
+        },
         "retrained": [
             _model(judge, g, f, [o for o in judge.golds if o is not g])
             for g, f in zip(judge.golds, judge.gold_figures, strict=True)

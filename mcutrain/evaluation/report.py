@@ -58,6 +58,18 @@ SHORT = (
     "int8_forget",
     "relapse",
 )
+#: Gates in the plot, which has room for a few words.
+_GATES = {
+    "acc_forget": "accuracy, forgotten",
+    "acc_retain": "accuracy, retained",
+    "acc_test": "accuracy, test",
+    "mae_forget": "error, forgotten",
+    "mae_retain": "error, retained",
+    "mae_test": "error, test",
+    "membership": "membership attacks",
+    "lira": "LiRA",
+    "probe_recall": "linear probe",
+}
 _WORDS = {
     "exact": "the weights equal those of a model that never saw the data",
     "removal": "no gate tells the model from models that never saw the data",
@@ -175,7 +187,12 @@ def _plots(result: Mapping[str, Any], regression: bool) -> dict[str, Any]:
     )
     edges = ["1e-6", "1e-4", "0.01", "1", "100"]
     drawn["losses"] = [
-        (name, plots.histogram(edges, m["losses"], title=f"losses of {name}", x_label="loss"))
+        (
+            name,
+            plots.histogram(
+                edges, m["losses"], title=f"losses of {name}", x_label="cross-entropy of a sample, nats"
+            ),
+        )
         for name, m in (*models.items(), ("retrained 1", golds[0]))
     ]
     return drawn
@@ -184,13 +201,13 @@ def _plots(result: Mapping[str, Any], regression: bool) -> dict[str, Any]:
 def _limits(result: Mapping[str, Any]) -> str:
     titles: list[str] = []
     found: dict[str, list[float | None]] = {}
-    for j in result["judged"]:
-        titles = [gate["name"] for gate in j["gates"]]
-        found[j["name"]] = [_times(gate) for gate in j["gates"]]
-    # Colours 0 and 1 belong to the original and the retrained models.
+    for name, j in (("original", result["original"]), *((j["name"], j) for j in result["judged"])):
+        titles = [_GATES[gate["name"]] for gate in j["gates"]]
+        found[name] = [_times(gate) for gate in j["gates"]]
+    # Colour 1 belongs to the retrained models, from which the distances are.
     none: list[float | None] = [None] * len(titles)
-    series = {"original": none, "retrained": none, **found}
-    return plots.limits([t.replace("_", " ") for t in titles], series, title="gates, 1 is the limit")
+    series = {"original": found.pop("original"), "retrained": none, **found}
+    return plots.limits(titles, series, title="gates, 1 is the limit")
 
 
 def _times(gate: Mapping[str, Any]) -> float | None:

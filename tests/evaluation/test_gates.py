@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcutrain.evaluation.gates import gates, verdict
+from mcutrain.evaluation.gates import beside, gates, verdict
 
 GOOD = {
     "acc_forget": 0.10,
@@ -92,3 +92,15 @@ def test_regression_has_gates_of_its_own() -> None:
     assert verdict(gates(values, golds, regression=True), "removal").word == "removal"
     worse = {**values, "mae_retain": 0.32}
     assert verdict(gates(worse, golds, regression=True), "removal").gate == "mae_retain"
+
+
+def test_a_gate_that_the_original_passes_tells_little() -> None:
+    original = gates({**GOOD, "acc_forget": 0.9, "lira": 0.7}, GOLDS)
+    judged = beside(gates(GOOD, GOLDS), original)
+    assert {g.name: g.original_passed for g in judged} == {g.name: g.passed for g in original}
+    noted = {gate.name for gate in judged if "the original passes, too" in gate.note}
+    assert noted == {"membership", "probe_recall"}
+    v = verdict(judged, "suppression")
+    assert v.word == "removal"
+    assert "also passes: membership attacks, the worst, linear probe's recall of the forgotten" in v.reason
+    assert "also passes" not in verdict(gates(GOOD, GOLDS), "suppression").reason
