@@ -25,7 +25,7 @@ from mcutrain.files import parse_json
 from mcutrain.runlog import RunLog
 from mcutrain.runrecords import state_names
 from mcutrain.store import PURGED, RECORD, SIGNED, Record, device_id
-from mcutrain.unlearning.base import HONESTY, Outcome
+from mcutrain.unlearning.base import HONESTY, Carrier, Outcome
 from mcutrain.words import counted
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ _ASSUMPTIONS = {
     ],
     "other": ["the certificate proves that this procedure ran on this device, not that nothing is left"],
 }
+#: What remembers samples on other systems, and is not there.
+_ABSENT = [
+    "replay buffers: the device keeps no sample",
+    "statistics of batch normalisation: folded into weights when the model is compiled",
+]
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,18 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
-def make_text(log: RunLog, samples: Sequence[bytes], outcome: Outcome, build: Build | None) -> bytes:
-    """The text of the request that ``log`` has pending, before its end is committed."""
+def state_hash(log: RunLog) -> str:
+    """SHA-256 of all that training and forgetting leave behind, statistics too, computed by the device."""
+    return log.store.hash(state_names(log.manifest)).hex()
+
+
+def make_text(
+    log: RunLog, samples: Sequence[bytes], outcome: Outcome, build: Build | None, state_before: str = ""
+) -> bytes:
+    """The text of the request that ``log`` has pending, before its end is committed.
+
+    ``state_before`` is the :func:`state_hash` when it began.
+    """
     request = log.pending
     assert request is not None
     wanted = set(samples)
@@ -120,16 +135,38 @@ def make_text(log: RunLog, samples: Sequence[bytes], outcome: Outcome, build: Bu
         "seeds": [run.seed for run in log.runs] + [outcome.seed],
         "weights_before": request.before,
         "weights_after": log.weights_hash(),
-        "state_after": log.store.hash(state_names(log.manifest)).hex(),
+        "state_before": state_before,
+        "state_after": state_hash(log),
         "snapshots_erased": spoiled,
         "snapshots_remade": sorted(log.remade),
         "replayed": [run.number for run in log.rerun],
         "streamed": {"gradient": outcome.streamed.gradient, "inference": outcome.streamed.inference},
         "steps": outcome.steps,
         "metrics": evaluations,
-        "carriers": [[c.name, c.fate, c.note] for c in outcome.carriers],
+        "carriers": [[c.name, c.fate, c.note] for c in _carriers(log, outcome, spoiled)],
+        "no_carriers": _ABSENT,
     }
     return canonical(text)
+
+
+def _carriers(log: RunLog, outcome: Outcome, spoiled: Sequence[int]) -> list[Carrier]:
+    """What a method says of the state it knows, and what the log does with all else that held the samples."""
+    carriers = list(outcome.carriers)
+    named = {carrier.name for carrier in carriers}
+    words = f"those before runs {', '.join(map(str, spoiled))} are erased" if spoiled else "none held them"
+    solved = outcome.honesty == "exact"
+    for carrier in (
+        Carrier("weights", "recomputed", "without the samples")
+        if solved
+        else Carrier(
+            "weights", "kept", "changed by the method; only an evaluation tells what is left in them"
+        ),
+        Carrier("snapshots", "cleared", words),
+        Carrier("flash", "cleared", "what held earlier states is erased"),
+    ):
+        if carrier.name not in named:
+            carriers.append(carrier)
+    return carriers
 
 
 def path_for(build: Build, log: RunLog) -> Path:
@@ -186,6 +223,7 @@ _FIELDS: dict[str, type] = {
     "seeds": list,
     "weights_before": str,
     "weights_after": str,
+    "state_before": str,
     "state_after": str,
     "snapshots_erased": list,
     "snapshots_remade": list,
@@ -193,6 +231,7 @@ _FIELDS: dict[str, type] = {
     "steps": int,
     "metrics": dict,
     "carriers": list,
+    "no_carriers": list,
 }
 
 

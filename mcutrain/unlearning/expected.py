@@ -61,8 +61,8 @@ def _rest(log: RunLog, plan: Plan, hashed: int) -> Span:
         span("reset") * (2 + runs),
         span("restore", "hash") * 2,
         span("keep") * (made + 1),
-        # before the first run and after each, in the certificate's text, and after the request
-        span("hash") * (runs + 4),
+        # at the request's begin, before the first run and after each, in the certificate's text, and after it
+        span("hash") * (runs + 5),
         span("digest", "hash"),
         span("certify") if log.meter.knows("certify") else _certificate(log),
         span("put") * (runs + _RECORDS),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mcutrain.errors import DataError, McutrainError
 from mcutrain.runlog import RunLog
 from mcutrain.unlearning.base import Method, Outcome, Task
-from mcutrain.unlearning.certificate import Certificate, append, catch_up, make_text, path_for
+from mcutrain.unlearning.certificate import Certificate, append, catch_up, make_text, path_for, state_hash
 from mcutrain.words import counted
 
 if TYPE_CHECKING:
@@ -69,11 +69,12 @@ def forget(
     if not todo:
         return Forgetting(None, None, 0, len(asked))
     try:
+        before = state_hash(log)
         outcome = method.run(replace(task, log=log))
         if not outcome.changed:
             log.revert_request()
             return Forgetting(outcome, None, 0, len(asked) - len(todo))
-        text = make_text(log, todo, outcome, build)
+        text = make_text(log, todo, outcome, build, before)
         packed = log.end_request(todo, text)
     except BaseException:
         with suppress(McutrainError):  # a device that is gone finds out at its next start

@@ -80,6 +80,9 @@ def test_a_chain_is_right(certified: tuple[Build, Path, Path]) -> None:
     assert text["code"]["firmware"] == hashlib.sha256(build.firmware_path.read_bytes()).hexdigest()
     assert text["metrics"]["after"]["validation"][0] == 12
     assert {name for name, _, _ in text["carriers"]} >= {"weights", "snapshots", "flash"}
+    assert len({name for name, _, _ in text["carriers"]}) == len(text["carriers"])
+    assert text["no_carriers"][0].startswith("replay buffers")
+    assert text["state_before"] == certificates[0].text["state_after"] != text["state_after"]
     assert certificates[0].record.after == certificates[1].record.before
     assert "--replay" in certificates[0].meaning()
     softer = replace(certificates[0], text={**text, "honesty": "suppression"})

@@ -100,6 +100,12 @@ def test_an_approximate_method_is_certified_for_what_it_is(
     (only,) = chain
     assert (only.text["honesty"], only.text["variant"]) == ("suppression", "ascent")
     assert "does not prove" in only.meaning()
+    carriers = {name: (fate, note) for name, fate, note in only.text["carriers"]}
+    assert carriers["weights"][0] == "kept"
+    assert carriers["snapshots"] == ("cleared", "those before runs 2 are erased")
+    assert carriers["flash"][0] == carriers["gradients"][0] == "cleared"
+    with build.session() as device:
+        assert "snapshot/2" not in RunLog.open(build, device).store.entries()
 
     # a goal that is missed leaves device and chain as they were
     with build.session() as device:
