@@ -9,8 +9,6 @@
 
 #include "assembly_xpulp.h"
 
-#define MCT_X_NOTHING
-
 #define MCT_X_COLUMN(y, s0, s1, s2, s3, L, M, N, O)                                                          \
     MCT_X_DOT(s0, "x0", y) L MCT_X_DOT(s1, "x1", y)                                                          \
     M MCT_X_DOT(s2, "x2", y)                                                                                 \

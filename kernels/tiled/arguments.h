@@ -1,4 +1,5 @@
-/* A call's arguments in L1: a worker waits for each word that it reads from other memory. */
+/* A call's arguments in L1: a worker waits for each word that it reads from other memory. For kernels with
+ * more of them than the board brings before a call begins, see targets/gvsoc/board.c. */
 #ifndef MCT_TILED_ARGUMENTS_H
 #define MCT_TILED_ARGUMENTS_H
 

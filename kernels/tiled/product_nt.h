@@ -17,7 +17,7 @@ static void mct_nt_one(mct_elem *y, const mct_elem *x, const mct_elem *w, uint32
     *y = mct_finished(sum, finish, column);
 }
 
-/* sum[c] continues with x . row c of w, over an even depth > 0, for four rows or two. Between loads there is
+/* sum[c] continues with x . row c of w, over an even depth > 0, for four rows. Between loads there is
  * something else where it can be; the word after the first row's end is read. */
 static void mct_nt_1x4(float sum[4], const mct_elem *x, const mct_elem *w, uint32_t w_step, uint32_t depth) {
     const mct_elem *w1 = w + w_step, *w2 = w1 + w_step, *w3 = w2 + w_step;
@@ -36,26 +36,6 @@ static void mct_nt_1x4(float sum[4], const mct_elem *x, const mct_elem *w, uint3
                      ".option pop"
                      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3]), [x] "+r"(x), [w0] "+r"(w),
                        [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3), [v] "=&r"(v), [a] "=&r"(a), [b] "=&r"(b)
-                     : [pairs] "r"(depth / 2)
-                     : "memory");
-    /* clang-format on */
-}
-
-static void mct_nt_1x2(float sum[2], const mct_elem *x, const mct_elem *w, uint32_t w_step, uint32_t depth) {
-    const mct_elem *w1 = w + w_step;
-    uint32_t v, a, b;
-    /* clang-format off */
-    __asm__ volatile(".option push\n\t"
-                     ".option norvc\n\t"
-                     MCT_X_LOAD4("a", "w0")
-                     ".insn i 0x7b, 4, x0, %[pairs], 10\n\t" /* lp.setup: the next five, pairs times */
-                     MCT_X_LOAD4("v", "x")
-                     MCT_X_LOAD4("b", "w1")
-                     MCT_X_DOT("0", "v", "a") MCT_X_LOAD4("a", "w0")
-                     MCT_X_DOT("1", "v", "b")
-                     ".option pop"
-                     : "+r"(sum[0]), "+r"(sum[1]), [x] "+r"(x), [w0] "+r"(w), [w1] "+r"(w1), [v] "=&r"(v),
-                       [a] "=&r"(a), [b] "=&r"(b)
                      : [pairs] "r"(depth / 2)
                      : "memory");
     /* clang-format on */

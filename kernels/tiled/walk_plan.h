@@ -23,8 +23,6 @@ struct mct_walk_phase {
     bool apart;
 };
 
-enum { MCT_MOST_RUNS = 64, MCT_MOST_PHASES = 16 };
-
 /* What the two kernels have to say; the rest is worked out by mct_walk_plan. */
 struct mct_walk {
     const mct_elem *x, *w;

@@ -20,7 +20,7 @@ from mcutrain.cli.options import (
 )
 from mcutrain.data import Part
 from mcutrain.targets import find_target
-from mcutrain.verification import Progress, make_batches, verify
+from mcutrain.verification import Progress, Report, make_batches, verify
 from mcutrain.words import counted
 
 
@@ -103,24 +103,24 @@ def command(
                 "difference": asdict(report.difference) if report.difference else None,
             }
         )
-        return 0 if report.equal else 1
+    else:
+        print_report(report, find_target(manifest.options.target).dot)
+    return 0 if report.equal else 1
+
+
+def print_report(report: Report, rule: str) -> None:
+    """What was compared, by which ``rule`` of dot products, and the first difference."""
     compared = (
         f"{counted(report.tensors, 'tensor')}, {counted(report.elements, 'element')} of "
         f"{counted(report.calls, 'kernel call')}"
     )
-    rule = find_target(manifest.options.target).dot
-    if report.equal:
-        output().print(
-            f"[green]✓[/] {report.steps} {'step' if report.steps == 1 else 'steps'} bit-equal: {compared}"
-        )
-        output().print(
-            f"  accumulation: {', '.join(sorted(report.rules)) or 'none'}; dot product rule: {rule}"
-        )
-        if report.unlearning:
-            output().print(f"  unlearning: {', '.join(report.unlearning)}")
-        if report.skipped:
-            output().print(f"  {counted(report.skipped, 'step')} skipped by loss scaling, on both sides")
-        return 0
-    output().print(f"[red]✗[/] not equal after {compared}", markup=True)
-    output().print(f"  {report.difference}", markup=False)
-    return 1
+    if not report.equal:
+        output().print(f"[red]✗[/] not equal after {compared}", markup=True)
+        output().print(f"  {report.difference}", markup=False)
+        return
+    output().print(f"[green]✓[/] {counted(report.steps, 'step')} bit-equal: {compared}")
+    output().print(f"  accumulation: {', '.join(sorted(report.rules)) or 'none'}; dot product rule: {rule}")
+    if report.unlearning:
+        output().print(f"  unlearning: {', '.join(report.unlearning)}")
+    if report.skipped:
+        output().print(f"  {counted(report.skipped, 'step')} skipped by loss scaling, on both sides")

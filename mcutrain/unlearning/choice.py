@@ -81,11 +81,6 @@ def log_probabilities(run: Run, outputs: Array) -> Array:
     return np.asarray(shifted - f32.log(total), np.float32)
 
 
-def probabilities(run: Run, outputs: Array) -> Array:
-    """The classes' probabilities, float32 [n, classes]."""
-    return np.asarray(f32.exp(log_probabilities(run, outputs)), np.float32)
-
-
 def descend(
     run: Run,
     sources: list[Source],

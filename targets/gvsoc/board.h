@@ -10,7 +10,6 @@ enum {
     EXIT_NOW = 1u << 31,
     CACHE_ENABLE = 0x1a108800,       /* instruction cache */
     INTERRUPT_MASK_SET = 0x1a109804, /* the interrupt controller */
-    INTERRUPT_STATUS = 0x1a10980c,
     INTERRUPT_STATUS_SET = 0x1a109810,
     INTERRUPT_STATUS_CLEAR = 0x1a109814,
     /* the cluster's, for everybody */
