@@ -275,7 +275,7 @@ def read(path: Path) -> tuple[list[Certificate], list[Finding]]:
 def check(certificates: Sequence[Certificate], key: bytes | None = None) -> list[Finding]:
     """What is wrong with a chain of certificates; with the device key also their signatures."""
     findings = []
-    previous, signed, device = bytes(32), False, None
+    previous, signer = bytes(32), None
     for number, certificate in enumerate(certificates, 1):
         record, text = certificate.record, certificate.text
         problems = []
@@ -291,22 +291,29 @@ def check(certificates: Sequence[Certificate], key: bytes | None = None) -> list
         problems += _lacking(text)
         if not record.flags & PURGED:
             problems.append("the device had not erased what held the samples")
-        if signed and not record.flags & SIGNED:
-            problems.append("is not signed, but earlier ones are")
         if record.flags & SIGNED:
-            signed = True
-            if device not in (None, record.device_id):
+            if signer not in (None, record.device_id):
                 problems.append("is another device's")
-            device = record.device_id
-            if key is not None and record.device_id != device_id(key):
-                problems.append("is not of the device with this key")
-            elif key is not None and not hmac.compare_digest(record.signature, record.signed(key)):
-                problems.append("its signature is wrong")
-        elif any(record.signature) or any(record.device_id):
-            problems.append("has a signature but says it has none")
+            signer = record.device_id
+        elif signer is not None:
+            problems.append("is not signed, but earlier ones are")
+        problems += _signature(record, key)
         findings += [Finding(number, problem) for problem in problems]
         previous = hashlib.sha256(record.pack()).digest()
     return findings
+
+
+def _signature(record: Record, key: bytes | None) -> list[str]:
+    """What is wrong with a record's signature, by the device ``key`` if it is known."""
+    if not record.flags & SIGNED:
+        marked = any(record.signature) or any(record.device_id)
+        return ["has a signature but says it has none"] if marked else []
+    if key is None:
+        return []
+    if record.device_id != device_id(key):
+        return ["is not of the device with this key"]
+    right = hmac.compare_digest(record.signature, record.signed(key))
+    return [] if right else ["its signature is wrong"]
 
 
 def _lacking(text: Mapping[str, Any]) -> list[str]:

@@ -186,29 +186,16 @@ def _select_mask(run: Run) -> None:
 
 def _forget(run: Run, goal: Goal, extra: choice.Extra, targets: Array | None) -> tuple[str, bool]:
     """Epochs over the forget set; returns why it stopped, and whether the network changed."""
-    forget, batch, lr = run["forget"], run.count("batch"), run.number("lr")
+    lr = run.number("lr")
     keeping = lr * run.number("retain_weight")
-    update = "masked_apply" if run.settings["mask"] != "none" else "apply"
     guarded = "guard" in run.sets
     base = run.evaluate("guard") if guarded else None
     best, improved, suffering = run.save(), False, 0
     rng, retained = run.rng(_FORGET), _retained(run)
     epochs, adapt, reached = run.count("epochs"), bool(run.settings["adapt"]), run.evaluate("forget")
     for epoch in range(epochs):
-        order = rng.permutation(forget.batches)
-        for start in range(0, forget.batches, batch):
-            for _ in range(_retain_steps(run)):
-                chosen = next(retained)
-                run.accumulate(run["retain"], chosen)
-                if run.settings["projection"]:
-                    run.execute("hold_gradient")
-                run.apply(keeping, len(chosen), program=update)
-            chosen = order[start : start + batch]
-            run.accumulate(forget, chosen, targets=targets, program="unlearn_step", extra=extra)
-            if run.settings["projection"]:
-                run.execute("project_gradient")
-            run.apply(lr, len(chosen), program=update)
-            run.event(f"epoch {epoch + 1}/{epochs}", min(start + batch, forget.batches), forget.batches)
+        order, phase = rng.permutation(run["forget"].batches), f"epoch {epoch + 1}/{epochs}"
+        _epoch(run, order, (lr, keeping), retained, extra, targets, phase)
         scored = run.evaluate("forget")
         hurt = base is not None and goal.hurt(base, run.evaluate("guard"))
         note = describe(run, "forget") + (f", {describe(run, 'guard')}" if guarded else "")
@@ -237,6 +224,33 @@ def _forget(run: Run, goal: Goal, extra: choice.Extra, targets: Array | None) ->
     if suffering:
         run.restore(best)
     return f"all epochs are done ({describe(run, 'forget')})", improved
+
+
+def _epoch(
+    run: Run,
+    order: Array,
+    rates: tuple[float, float],
+    retained: Iterator[Array],
+    extra: choice.Extra,
+    targets: Array | None,
+    phase: str,
+) -> None:
+    """Steps over the forget set in ``order``, and retain steps before each; ``rates`` of both."""
+    forget, batch = run["forget"], run.count("batch")
+    update = "masked_apply" if run.settings["mask"] != "none" else "apply"
+    for start in range(0, forget.batches, batch):
+        for _ in range(_retain_steps(run)):
+            chosen = next(retained)
+            run.accumulate(run["retain"], chosen)
+            if run.settings["projection"]:
+                run.execute("hold_gradient")
+            run.apply(rates[1], len(chosen), program=update)
+        chosen = order[start : start + batch]
+        run.accumulate(forget, chosen, targets=targets, program="unlearn_step", extra=extra)
+        if run.settings["projection"]:
+            run.execute("project_gradient")
+        run.apply(rates[0], len(chosen), program=update)
+        run.event(phase, min(start + batch, forget.batches), forget.batches)
 
 
 def _retained(run: Run) -> Iterator[Array]:

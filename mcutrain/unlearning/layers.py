@@ -19,14 +19,19 @@ def layer_of(parameter: str) -> str:
     return parameter.rpartition(".")[0] or parameter
 
 
+def check_depth(option: str, count: int, manifest: Manifest) -> None:
+    """Raises OptionError when ``count``, which ``option`` gave, is more than the layers that train."""
+    layers = len({layer_of(t.name) for t in manifest.trained()})
+    if not 1 <= count <= layers:
+        trained = f"the model trains {counted(layers, 'layer')}"
+        raise OptionError(f"{option} is {count}, and {trained}", f"give 1 to {layers}")
+
+
 def last_layers(manifest: Manifest, count: int) -> list[TensorEntry]:
     """The trained parameters of the last ``count`` trained layers; raises OptionError for too many."""
+    check_depth("k", count, manifest)
     trained = manifest.trained()
     layers = list(dict.fromkeys(layer_of(t.name) for t in trained))
-    if not 1 <= count <= len(layers):
-        raise OptionError(
-            f"k is {count}, and the model trains {counted(len(layers), 'layer')}", f"give 1 to {len(layers)}"
-        )
     last = set(layers[-count:])
     return [t for t in trained if layer_of(t.name) in last]
 

@@ -25,6 +25,7 @@ from mcutrain.executor import Array
 from mcutrain.manifest import Manifest
 from mcutrain.unlearning.base import Carrier, Cost, Method, Outcome, Streamed, Task, Variant, register
 from mcutrain.unlearning.goal import GUARD_POINTS, TARGET, Goal, asks_validation
+from mcutrain.unlearning.layers import check_depth
 from mcutrain.unlearning.options import Option, Value
 from mcutrain.unlearning.run import Run, Set
 from mcutrain.unlearning.thresholds import DAMPINGS, FIRST_LOOKS, Search, depths
@@ -119,7 +120,7 @@ class Ssd(Method):
             gradient += min(retain, run.count("importance_samples"))
             inference += retain - (guard if run.guard_is_drawn else 0)
         one = forget + guard + FIRST_LOOKS
-        search = _most(run) + one
+        search = _search_budget(run) + one
         if run.settings["alpha"] is not None:
             search = min(search, len(_dampings(run)) * one)
         return Cost(Streamed(inference + search, gradient))
@@ -136,7 +137,9 @@ class Ssd(Method):
                 return run.outcome("the forget set is at its target already", before, changed=False)
             known = measure(run)
             guard = run.evaluate("guard")
-            search = Search(run, goal, guard, known.samples / len(forget), float(known.factor), _most(run))
+            search = Search(
+                run, goal, guard, known.samples / len(forget), float(known.factor), _search_budget(run)
+            )
             alpha = None if run.settings["alpha"] is None else run.number("alpha")
             stop = search.search(tried, _dampings(run), alpha)
             if stop:
@@ -294,7 +297,7 @@ def _stored(run: Run) -> int:
     return samples
 
 
-def _most(run: Run) -> int:
+def _search_budget(run: Run) -> int:
     """Samples that the search may stream before it gives up."""
     if run.settings["search_samples"] is not None:
         return run.count("search_samples")
@@ -309,7 +312,6 @@ def _depths(run: Run) -> tuple[int, ...]:
     known = depths(run.manifest)
     if run.settings["layers"] is not None:
         layers = run.count("layers")
-        if layers > known[0]:
-            raise OptionError(f"layers is {layers}, {known[0]} train", f"give 1 to {known[0]}")
+        check_depth("layers", layers, run.manifest)
         return (layers,)
     return known[:1] if run.settings["alpha"] is not None else known

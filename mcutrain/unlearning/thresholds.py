@@ -73,14 +73,16 @@ class Search:
         guard: what the guard set scores there.
         top: N / n_f.
         factor: what makes the accumulated squares a mean.
-        most: samples after which no further threshold is tried.
+        budget: samples after which no further threshold is tried.
     """
 
-    def __init__(self, run: Run, goal: Goal, guard: Evaluation, top: float, factor: float, most: int) -> None:
+    def __init__(
+        self, run: Run, goal: Goal, guard: Evaluation, top: float, factor: float, budget: int
+    ) -> None:
         self._run, self._goal, self._guard = run, goal, guard
         self._top, self._factor = top, factor
         self._start = self._network()
-        self._last = run.inference + most
+        self._last = run.inference + budget
         #: device batches of a set, those first that are likely to tell most: at first by their losses
         self._order = {
             "forget": np.argsort(run.losses("forget"), kind="stable").tolist(),

@@ -322,7 +322,7 @@ def test_what_stored_importance_needs(trained: Trained) -> None:
             trained.run(device, "ssd", replace(given, options={"training_samples": 5}))
         with pytest.raises(OptionError, match="no importance is stored"):
             trained.run(device, "ssd", replace(given, options={"training_samples": 500}))
-        with pytest.raises(OptionError, match="layers is 3, 2 train"):
+        with pytest.raises(OptionError, match="layers is 3, and the model trains 2 layers"):
             trained.run(device, "ssd", replace(given, options={"layers": 3}))
         with pytest.raises(OptionError, match="needs the guard set"):
             trained.run(device, "ssd", replace(given, retain=None))

@@ -8,7 +8,7 @@ Results do not depend on tiles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from mcutrain.compiler import tiles
 from mcutrain.compiler.tiles import Tiling
@@ -55,17 +55,8 @@ def tile_entry(node: Node, call: KernelCall, options: Options) -> TileEntry | No
         return FROM_MEMORY
     rows, columns = tile
     found = tiles.tiling(call, rows, columns, options.workers)
-    return TileEntry(
-        rows=found.rows,
-        columns=found.columns,
-        l1=found.l1,
-        buffers=found.buffers,
-        order=found.order,
-        compute=found.compute,
-        dma=found.dma,
-        cycles=found.cycles,
-        asked=any(choice.layer == node.name for choice in options.tiles),
-    )
+    asked = any(choice.layer == node.name for choice in options.tiles)
+    return TileEntry(**asdict(found), asked=asked)
 
 
 def tiled_calls(program: Program) -> Iterator[tuple[int, Node, KernelCall]]:
