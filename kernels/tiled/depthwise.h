@@ -9,7 +9,7 @@
 #define MCT_TILED_DEPTHWISE_H
 
 #include "simd/depthwise_xpulp.h"
-#include "tiled/arguments.h"
+#include "tiled/l1.h"
 
 /* What the kernels' structures begin with; no rows: their shape is none for these kernels. */
 struct mct_depthwise_walk {
@@ -37,8 +37,6 @@ struct mct_depthwise_walk {
         uint32_t twice;
     } walks[2]; /* in a tile, and in the last one, which may have fewer rows */
 };
-_Static_assert(sizeof(struct mct_depthwise_walk) <= MCT_ARGUMENTS, "arguments are copied");
-
 /* Rows of y before its first or behind its last, which are written in vain. */
 enum { MCT_DEPTHWISE_VAIN = 3 };
 
@@ -193,13 +191,13 @@ typedef void (*mct_depthwise_compute)(const struct mct_depthwise_place *p, const
 /* Lays out L1: what comes first, and x and y of two tiles, or of four if they fit; false: two do not. */
 MCT_INLINE bool mct_depthwise_lay(struct mct_depthwise_place *p, const struct mct_depthwise_walk *k) {
     const uint32_t own = (k->own_bytes[0] + 15) & ~15u, more = (k->own_bytes[1] + 15) & ~15u;
-    const uint32_t first = MCT_SHARED + MCT_ARGUMENTS + own + more, size = mct_l1_size() & ~15u;
+    const uint32_t first = MCT_SHARED + own + more, size = mct_l1_size() & ~15u;
     const uint32_t twice = 2 * (uint32_t)sizeof(mct_elem) * (k->x_size + k->y_size);
     if (k->rows == 0 || first + twice > size)
         return false;
     p->walk = k;
     p->tiles = first + 2 * twice <= size ? 4 : 2;
-    p->own[0] = (uint8_t *)(uintptr_t)k + MCT_ARGUMENTS;
+    p->own[0] = mct_l1() + MCT_SHARED;
     p->own[1] = p->own[0] + own;
     p->xs = (mct_elem *)(void *)(p->own[1] + more);
     p->ys = p->xs + p->tiles * k->x_size;

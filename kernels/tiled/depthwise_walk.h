@@ -72,14 +72,11 @@ static void mct_depthwise_tile(const struct mct_depthwise_place *p, const struct
 /* A kernel whose structure begins as struct mct_depthwise_walk does, or, when its plan does not fit, the
  * kernel of all targets. */
 MCT_INLINE void mct_depthwise(const void *args, uint32_t worker, uint32_t workers, mct_kernel any_shape) {
-    const struct mct_depthwise_walk *k =
-        mct_l1_arguments(args, sizeof(struct mct_depthwise_walk), worker, workers);
     struct mct_depthwise_place p;
     p.worker = worker;
     p.workers = workers;
-    if (mct_depthwise_all(&p, k, 0, mct_depthwise_tile))
+    if (mct_depthwise_all(&p, args, 0, mct_depthwise_tile))
         return;
-    mct_barrier(); /* until all have read the arguments */
     any_shape(args, worker, workers);
 }
 

@@ -139,8 +139,7 @@ static __attribute__((noinline)) void square(const struct mct_depthwise_place *p
 
 void MCT_TILED(depthwise_weight_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_depthwise_weight_gradient *d = args;
-    const struct mct_depthwise_walk *k =
-        mct_l1_arguments(args, sizeof(struct mct_depthwise_walk), worker, workers);
+    const struct mct_depthwise_walk *k = args;
     struct mct_depthwise_place p = {.worker = worker, .workers = workers};
     if (mct_depthwise_all(&p, k, get_ready, tile)) {
         if (!k->own_from[0]) {
@@ -152,7 +151,6 @@ void MCT_TILED(depthwise_weight_gradient)(const void *args, uint32_t worker, uin
         }
         return;
     }
-    mct_barrier(); /* until all have read the arguments */
     mct_any_shape_depthwise_weight_gradient(args, worker, workers);
 }
 #else

@@ -14,8 +14,8 @@ from mcutrain.ops.base import align
 TAPS = 9
 #: Channels of a part of them at least, unless there are fewer: two for each of eight workers.
 PART = 16
-#: Bytes at the beginning of L1 that kernels share: MCT_SHARED, and the arguments (MCT_ARGUMENTS).
-SHARED, ARGUMENTS = 16, 176
+#: Bytes at the beginning of L1 that kernels share (MCT_SHARED).
+SHARED = 16
 #: Rows of results that are computed in vain (MCT_DEPTHWISE_VAIN), rows of x that are read so.
 _VAIN_ROWS, _READ_IN_VAIN = 3, 2
 #: Bytes of L1 and parts of the channels, when nobody has chosen a tile.
@@ -87,7 +87,7 @@ class DepthwisePlan:
     def l1(self) -> int:
         """Bytes of L1 for two tiles at a time."""
         own = align(self.own_bytes) + align(self.more_bytes)
-        return SHARED + ARGUMENTS + own + 2 * _ITEM * (self.x_size + self.y_size)
+        return SHARED + own + 2 * _ITEM * (self.x_size + self.y_size)
 
 
 #: Of a shape that tiled kernels do not take.

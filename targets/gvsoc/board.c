@@ -9,7 +9,7 @@
 
 enum { START_EVENT = 0, DONE_INTERRUPT = 1 };
 
-enum { CALLS = 2, ARGUMENT_WORDS = 28 };
+enum { CALLS = 2, ARGUMENT_WORDS = 62 };
 
 /* What the workers are to run: call i is in place i modulo CALLS. */
 static struct {
