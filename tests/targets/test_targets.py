@@ -101,7 +101,7 @@ def test_a_scratch_pad_without_what_is_reserved(folder: Path) -> None:
     ("old", "new", "message"),
     [
         ("workers = 4", "", "lacks the key 'workers'"),
-        ("workers = 4", "workers = 9", "9 workers — give 1 to 8"),
+        ("workers = 4", "workers = 9", "workers is 9 — give 1 to 8"),
         ("workers = 4", 'workers = "4"', "'workers' must be of type int"),
         ("workers = 4", "workers = true", "'workers' must be of type int"),
         ("workers = 4", "workers = 4\nwrokers = 4", "unknown key 'wrokers'"),
