@@ -22,7 +22,7 @@ from mcutrain.ops.base import (
     Op,
     TensorType,
     expect,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -87,8 +87,7 @@ class _Activation(Op):
         y = outputs[0]
         lo, hi, alpha = bounds(node)
         fields: dict[str, FieldValue] = {
-            "x": pointer(inputs[0]),
-            "y": pointer(y),
+            **pointers(x=inputs[0], y=y),
             "count": y.size,
             "activation": CODES[self.kind],
             "lo": lo,
@@ -194,9 +193,7 @@ class ActivationGradient(Op):
         dx = outputs[0]
         lo, hi, alpha = self._bounds(node, dx.dtype)
         fields: dict[str, FieldValue] = {
-            "dy": pointer(inputs[0]),
-            "y": pointer(inputs[1]),
-            "dx": pointer(dx),
+            **pointers(dy=inputs[0], y=inputs[1], dx=dx),
             "count": dx.size,
             "activation": CODES[node.attrs["activation"]],
             "lo": lo,

@@ -20,6 +20,7 @@ from mcutrain.ops.base import (
     TensorType,
     expect,
     pointer,
+    pointers,
     present,
     register,
     required,
@@ -51,8 +52,7 @@ class AttentionEnergy(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x = required(node, inputs, 0)
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "energy": pointer(outputs[0]),
+            **pointers(x=x, energy=outputs[0]),
             "count": outputs[0].size,
             "channels": positions(x.shape)[1],
         }
@@ -101,8 +101,7 @@ class AttentionError(Op):
         names = ("energy", "reference", "choice", "scale")
         fields: dict[str, FieldValue] = {
             **{name: pointer(tensor) for name, tensor in zip(names, inputs, strict=True)},
-            "loss": pointer(outputs[0]),
-            "gradient": pointer(outputs[1]),
+            **pointers(loss=outputs[0], gradient=outputs[1]),
             "rows": rows,
             "count": count,
         }
@@ -127,9 +126,7 @@ class AttentionGradient(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, gradient = required(node, inputs, 0), required(node, inputs, 1)
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "gradient": pointer(gradient),
-            "dx": pointer(outputs[0]),
+            **pointers(x=x, gradient=gradient, dx=outputs[0]),
             "count": gradient.size,
             "channels": positions(x.shape)[1],
         }

@@ -150,6 +150,11 @@ def pointer(tensor: Tensor | None) -> Pointer:
     return Pointer(tensor.name if tensor is not None else "")
 
 
+def pointers(**tensors: Tensor | None) -> dict[str, FieldValue]:
+    """Fields of a kernel's structure by name; no tensor is a null pointer."""
+    return {name: pointer(tensor) for name, tensor in tensors.items()}
+
+
 def required(node: Node, inputs: Sequence[Tensor | None], index: int) -> Tensor:
     """Input ``index``, which the operator cannot do without; raises GraphError."""
     tensor = inputs[index] if index < len(inputs) else None

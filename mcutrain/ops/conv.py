@@ -22,7 +22,7 @@ from mcutrain.ops.base import (
     align,
     expect,
     optional,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -109,10 +109,7 @@ class Conv2d(Op):
                 node, inputs, y, batch=1, rows=math.prod(x.shape[:3]), columns=w.shape[0], depth=x.shape[3]
             )
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "w": pointer(w),
-            "bias": pointer(optional(inputs, 2)),
-            "y": pointer(y),
+            **pointers(x=x, w=w, bias=optional(inputs, 2), y=y),
             **_shape_fields(node, window, x.shape, y.shape, self.workspace(node, inputs, outputs)),
             **activation_fields(node),
         }
@@ -173,9 +170,7 @@ class Conv2dInputGradient(Op):
             rows = math.prod(dy.shape[:3])
             return dense_call(node, inputs, dx, batch=1, rows=rows, columns=dx.shape[3], depth=dy.shape[3])
         fields: dict[str, FieldValue] = {
-            "dy": pointer(dy),
-            "wt": pointer(wt),
-            "dx": pointer(dx),
+            **pointers(dy=dy, wt=wt, dx=dx),
             **_shape_fields(node, window, dx.shape, dy.shape, self.workspace(node, inputs, outputs)),
         }
         return KernelCall("conv2d_input_gradient", dy.dtype, fields)
@@ -244,9 +239,7 @@ class Conv2dWeightGradient(Op):
                 node, inputs, batch=1, rows=rows, columns=acc.shape[0], depth=x.shape[3]
             )
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "dy": pointer(dy),
-            "acc": pointer(acc),
+            **pointers(x=x, dy=dy, acc=acc),
             **_shape_fields(node, window, x.shape, dy.shape, self.workspace(node, inputs, outputs)),
             "squares": squares(node),
         }

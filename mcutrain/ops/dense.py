@@ -19,7 +19,7 @@ from mcutrain.ops.base import (
     TensorType,
     expect,
     optional,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -173,10 +173,7 @@ def dense_call(
     """A call of kernels/dense.c on inputs (x, w, bias)."""
     x, w = required(node, inputs, 0), required(node, inputs, 1)
     fields: dict[str, FieldValue] = {
-        "x": pointer(x),
-        "w": pointer(w),
-        "bias": pointer(optional(inputs, 2)),
-        "y": pointer(y),
+        **pointers(x=x, w=w, bias=optional(inputs, 2), y=y),
         "batch": batch,
         "rows": rows,
         "columns": columns,
@@ -235,9 +232,7 @@ def weight_gradient_call(
     """A call of kernels/dense_weight_gradient.c on inputs (x, dy, acc)."""
     x, dy, acc = (required(node, inputs, i) for i in range(3))
     fields: dict[str, FieldValue] = {
-        "x": pointer(x),
-        "dy": pointer(dy),
-        "acc": pointer(acc),
+        **pointers(x=x, dy=dy, acc=acc),
         "batch": batch,
         "rows": rows,
         "columns": columns,
@@ -272,8 +267,7 @@ class BiasGradient(Op):
         dy, acc = required(node, inputs, 0), required(node, inputs, 1)
         channels = dy.shape[-1]
         fields: dict[str, FieldValue] = {
-            "dy": pointer(dy),
-            "acc": pointer(acc),
+            **pointers(dy=dy, acc=acc),
             "rows": dy.size // channels,
             "channels": channels,
             "squares": squares(node),

@@ -14,7 +14,7 @@ from mcutrain.ops.base import (
     Op,
     TensorType,
     expect,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -54,9 +54,7 @@ class DenseInputGradient(Op):
         dy, w = required(node, inputs, 0), required(node, inputs, 1)
         batch, depth, columns = _matrices(w.shape)
         fields: dict[str, FieldValue] = {
-            "dy": pointer(dy),
-            "w": pointer(w),
-            "dx": pointer(outputs[0]),
+            **pointers(dy=dy, w=w, dx=outputs[0]),
             "batch": batch,
             "rows": dy.size // depth // batch,
             "columns": columns,

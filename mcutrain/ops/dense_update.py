@@ -15,7 +15,7 @@ from mcutrain.ops.base import (
     TensorType,
     expect,
     optional,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -46,10 +46,7 @@ class RoundedDense(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, w = required(node, inputs, 0), required(node, inputs, 1)
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "w": pointer(w),
-            "bias": pointer(optional(inputs, 2)),
-            "y": pointer(outputs[0]),
+            **pointers(x=x, w=w, bias=optional(inputs, 2), y=outputs[0]),
             "columns": w.shape[0],
             "depth": w.shape[1],
             **activation_fields(node),
@@ -119,14 +116,16 @@ class DenseUpdate(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, dy, w = (required(node, inputs, i) for i in range(3))
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "dy": pointer(dy),
-            "w": pointer(w),
-            "bias": pointer(inputs[3]),
-            "dx": pointer(outputs[-1] if node.attrs.get("dx") else None),
-            "hyper": pointer(inputs[4]),
-            "scale": pointer(inputs[5]),
-            "overflow": pointer(inputs[6]),
+            **pointers(
+                x=x,
+                dy=dy,
+                w=w,
+                bias=inputs[3],
+                dx=outputs[-1] if node.attrs.get("dx") else None,
+                hyper=inputs[4],
+                scale=inputs[5],
+                overflow=inputs[6],
+            ),
             "columns": w.shape[0],
             "depth": w.shape[1],
             "relu": bool(node.attrs.get("relu")),

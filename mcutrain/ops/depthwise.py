@@ -17,6 +17,7 @@ from mcutrain.ops.base import (
     expect,
     optional,
     pointer,
+    pointers,
     present,
     register,
     required,
@@ -82,10 +83,7 @@ class DepthwiseConv2d(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, w, y = required(node, inputs, 0), required(node, inputs, 1), outputs[0]
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "y": pointer(y),
-            "w": pointer(w),
-            "bias": pointer(optional(inputs, 2)),
+            **pointers(x=x, y=y, w=w, bias=optional(inputs, 2)),
             **_shape_fields(node, _window(node, x, w), x.shape),
             **_workspace_fields(w),
             **activation_fields(node),
@@ -129,9 +127,7 @@ class DepthwiseConv2dInputGradient(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         dy, w, dx = required(node, inputs, 0), required(node, inputs, 1), outputs[0]
         fields: dict[str, FieldValue] = {
-            "dy": pointer(dy),
-            "w": pointer(w),
-            "dx": pointer(dx),
+            **pointers(dy=dy, w=w, dx=dx),
             **_shape_fields(node, _gradient_window(node, w), dx.shape),
             **_workspace_fields(w),
         }
@@ -182,8 +178,7 @@ class DepthwiseConv2dWeightGradient(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, dy, acc = (required(node, inputs, i) for i in range(3))
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "dy": pointer(dy),
+            **pointers(x=x, dy=dy),
             "begin": Pointer("") if squares(node) else pointer(acc),
             "acc": pointer(acc),
             **_shape_fields(node, _window(node, x, acc), x.shape),

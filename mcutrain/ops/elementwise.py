@@ -20,6 +20,7 @@ from mcutrain.ops.base import (
     TensorType,
     expect,
     pointer,
+    pointers,
     present,
     register,
     required,
@@ -63,9 +64,7 @@ class _Binary(Op):
             node, y.shape, broadcast(a.shape, y.shape), broadcast(b.shape, y.shape)
         )
         fields: dict[str, FieldValue] = {
-            "a": pointer(a),
-            "b": pointer(b),
-            "y": pointer(y),
+            **pointers(a=a, b=b, y=y),
             "operation": self.code,
             "count": y.size,
             "dims": dims,

@@ -32,6 +32,7 @@ from mcutrain.ops.base import (
     align,
     expect,
     pointer,
+    pointers,
     present,
     register,
     required,
@@ -81,9 +82,7 @@ class HeadFeatures(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x = required(node, inputs, 0)
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "scale": pointer(inputs[1]),
-            "phi": pointer(outputs[0]),
+            **pointers(x=x, scale=inputs[1], phi=outputs[0]),
             "rows": x.shape[0],
             "depth": x.shape[1],
             "size": outputs[0].shape[1],
@@ -128,8 +127,7 @@ class HeadAdmit(Op):
         fields: dict[str, FieldValue] = {
             "label": Pointer("") if regression else pointer(target),
             "target": pointer(target) if regression else Pointer(""),
-            "signs": pointer(outputs[0]),
-            "count": pointer(outputs[1]),
+            **pointers(signs=outputs[0], count=outputs[1]),
             "sign": int(node.attrs["sign"]),
             "rows": target.shape[0],
             "classes": int(node.attrs["classes"]),
@@ -177,13 +175,10 @@ class GramUpdate(Op):
         phi, sign, target, scale, gram, k = (required(node, inputs, i) for i in range(6))
         regression = target.dtype == "f32"
         fields: dict[str, FieldValue] = {
-            "phi": pointer(phi),
-            "signs": pointer(sign),
+            **pointers(phi=phi, signs=sign),
             "label": Pointer("") if regression else pointer(target),
             "target": pointer(target) if regression else Pointer(""),
-            "scale": pointer(scale),
-            "gram": pointer(gram),
-            "targets": pointer(k),
+            **pointers(scale=scale, gram=gram, targets=k),
             "rows": phi.shape[0],
             "size": phi.shape[1],
             "classes": k.shape[-2],
@@ -237,10 +232,7 @@ class GramFactor(Op):
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         fields: dict[str, FieldValue] = {
-            "gram": pointer(inputs[0]),
-            "ridge": pointer(inputs[1]),
-            "factor": pointer(outputs[0]),
-            "solved": pointer(outputs[1]),
+            **pointers(gram=inputs[0], ridge=inputs[1], factor=outputs[0], solved=outputs[1]),
             "size": _size(outputs[0].size),
         }
         return KernelCall("gram_factor", "f32", fields)
@@ -309,12 +301,7 @@ class HeadWeights(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         k, w = required(node, inputs, 2), outputs[0]
         fields: dict[str, FieldValue] = {
-            "factor": pointer(inputs[0]),
-            "solved": pointer(inputs[1]),
-            "targets": pointer(k),
-            "scale": pointer(inputs[3]),
-            "w": pointer(w),
-            "bias": pointer(inputs[5]),
+            **pointers(factor=inputs[0], solved=inputs[1], targets=k, scale=inputs[3], w=w, bias=inputs[5]),
             "workspace": Pointer("workspace"),
             "stride": self.workspace(node, inputs, outputs),
             "wide": len(k.shape) == 3,

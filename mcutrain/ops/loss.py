@@ -21,6 +21,7 @@ from mcutrain.ops.base import (
     TensorType,
     expect,
     pointer,
+    pointers,
     present,
     register,
     required,
@@ -88,8 +89,7 @@ class _CrossEntropy(_Loss):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x = required(node, inputs, 0)
         fields: dict[str, FieldValue] = {
-            "logits": pointer(x),
-            "label": pointer(inputs[1]),
+            **pointers(logits=x, label=inputs[1]),
             "scale": pointer(inputs[2]) if self.with_gradient else Pointer(""),
             "loss": pointer(outputs[0]),
             "dlogits": pointer(outputs[1]) if self.with_gradient else Pointer(""),
@@ -141,8 +141,7 @@ class _MeanSquaredError(_Loss):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x = required(node, inputs, 0)
         fields: dict[str, FieldValue] = {
-            "prediction": pointer(x),
-            "target": pointer(inputs[1]),
+            **pointers(prediction=x, target=inputs[1]),
             "scale": pointer(inputs[2]) if self.with_gradient else Pointer(""),
             "loss": pointer(outputs[0]),
             "dprediction": pointer(outputs[1]) if self.with_gradient else Pointer(""),

@@ -14,6 +14,7 @@ from mcutrain.ops.base import (
     TensorType,
     expect,
     pointer,
+    pointers,
     present,
     register,
     required,
@@ -129,12 +130,7 @@ class Sgd(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         w, g, v, hyper, scale, overflow = inputs
         fields: dict[str, FieldValue] = {
-            "w": pointer(w),
-            "g": pointer(g),
-            "v": pointer(v),
-            "hyper": pointer(hyper),
-            "scale": pointer(scale),
-            "overflow": pointer(overflow),
+            **pointers(w=w, g=g, v=v, hyper=hyper, scale=scale, overflow=overflow),
             "count": outputs[0].size,
         }
         return KernelCall("sgd", "f32", fields)

@@ -25,6 +25,7 @@ from mcutrain.ops.base import (
     TensorType,
     expect,
     pointer,
+    pointers,
     present,
     register,
     required,
@@ -206,9 +207,7 @@ class MaxPool2dGradient(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, dx = required(node, inputs, 0), outputs[0]
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "dy": pointer(inputs[1]),
-            "dx": pointer(dx),
+            **pointers(x=x, dy=inputs[1], dx=dx),
             **geometry(x.shape, *axes(node, x.shape[1], x.shape[2])),
         }
         return KernelCall("max_pool2d_gradient", dx.dtype, fields)
@@ -249,8 +248,7 @@ class AveragePool2d(_Pool2d):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, y = required(node, inputs, 0), outputs[0]
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "y": pointer(y),
+            **pointers(x=x, y=y),
             "count_include_pad": int(bool(node.attrs.get("count_include_pad", 0))),
             **geometry(x.shape, *axes(node, x.shape[1], x.shape[2])),
         }
@@ -290,8 +288,7 @@ class AveragePool2dGradient(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         dx = outputs[0]
         fields: dict[str, FieldValue] = {
-            "dy": pointer(inputs[0]),
-            "dx": pointer(dx),
+            **pointers(dy=inputs[0], dx=dx),
             "count_include_pad": int(bool(node.attrs.get("count_include_pad", 0))),
             **geometry(dx.shape, *axes(node, dx.shape[1], dx.shape[2])),
         }

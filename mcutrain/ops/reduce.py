@@ -13,7 +13,7 @@ from mcutrain.ops.base import (
     Op,
     TensorType,
     expect,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -76,8 +76,7 @@ class ReduceSum(Op):
             node, tuple(x.shape[axis] for axis in reduced), tuple(strides[axis] for axis in reduced)
         )
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "y": pointer(y),
+            **pointers(x=x, y=y),
             "count": y.size,
             "y_f32": int(y.dtype == "f32"),
             "dims": dims,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcutrain.ir import Array, Node, Tensor
-from mcutrain.ops.base import KernelCall, Op, TensorType, op_for, pointer, register, required
+from mcutrain.ops.base import KernelCall, Op, TensorType, op_for, pointers, register, required
 from mcutrain.ops.dense import dot_rule, squares
 
 
@@ -31,10 +31,7 @@ class ReluBiasGradient(Op):
             "relu_bias_gradient",
             dy.dtype,
             {
-                "dy": pointer(dy),
-                "y": pointer(y),
-                "dx": pointer(outputs[0]),
-                "acc": pointer(acc),
+                **pointers(dy=dy, y=y, dx=outputs[0], acc=acc),
                 "rows": dy.size // channels,
                 "channels": channels,
                 "squares": squares(node),

@@ -14,7 +14,7 @@ from mcutrain.ops.base import (
     Shape,
     TensorType,
     expect,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -49,8 +49,7 @@ def strided_copy(node: Node, x: Tensor, y: Tensor, strides: Shape) -> KernelCall
     else:
         conversion, dtype = "MCT_NARROW" if y.dtype == "f16" else "MCT_WIDEN", "f16"
     fields: dict[str, FieldValue] = {
-        "x": pointer(x),
-        "y": pointer(y),
+        **pointers(x=x, y=y),
         "conversion": {"MCT_KEEP": 0, "MCT_NARROW": 1, "MCT_WIDEN": 2}[conversion],
         "count": y.size,
         "dims": dims,
@@ -200,8 +199,7 @@ class Pad(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, y = required(node, inputs, 0), outputs[0]
         fields: dict[str, FieldValue] = {
-            "x": pointer(x),
-            "y": pointer(y),
+            **pointers(x=x, y=y),
             "count": y.size,
             "dims": leading(node, y.shape, 1),
             "x_dims": leading(node, x.shape, 1),

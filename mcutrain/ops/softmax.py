@@ -21,7 +21,7 @@ from mcutrain.ops.base import (
     Shape,
     TensorType,
     expect,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -85,8 +85,7 @@ class _Softmax(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         y = outputs[0]
         fields: dict[str, FieldValue] = {
-            "x": pointer(inputs[0]),
-            "y": pointer(y),
+            **pointers(x=inputs[0], y=y),
             **_row_fields(node, y.shape, self.logarithm),
         }
         return KernelCall("softmax", y.dtype, fields)
@@ -133,9 +132,7 @@ class _SoftmaxGradient(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         dx = outputs[0]
         fields: dict[str, FieldValue] = {
-            "y": pointer(inputs[0]),
-            "dy": pointer(inputs[1]),
-            "dx": pointer(dx),
+            **pointers(y=inputs[0], dy=inputs[1], dx=dx),
             **_row_fields(node, dx.shape, self.logarithm),
         }
         return KernelCall("softmax_gradient", dx.dtype, fields)

@@ -47,7 +47,7 @@ from mcutrain.ops.base import (
     Op,
     TensorType,
     expect,
-    pointer,
+    pointers,
     present,
     register,
     required,
@@ -132,13 +132,15 @@ class UnlearningLoss(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x = required(node, inputs, 0)
         fields: dict[str, FieldValue] = {
-            "logits": pointer(x),
-            "label": pointer(inputs[1]),
-            "reference": pointer(inputs[2]),
-            "choice": pointer(inputs[3]),
-            "scale": pointer(inputs[4]),
-            "loss": pointer(outputs[0]),
-            "dlogits": pointer(outputs[1]),
+            **pointers(
+                logits=x,
+                label=inputs[1],
+                reference=inputs[2],
+                choice=inputs[3],
+                scale=inputs[4],
+                loss=outputs[0],
+                dlogits=outputs[1],
+            ),
             "rows": x.shape[0],
             "classes": x.shape[1],
         }
@@ -221,12 +223,14 @@ class UnlearningRegressionLoss(Op):
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x = required(node, inputs, 0)
         fields: dict[str, FieldValue] = {
-            "prediction": pointer(x),
-            "target": pointer(inputs[1]),
-            "choice": pointer(inputs[2]),
-            "scale": pointer(inputs[3]),
-            "loss": pointer(outputs[0]),
-            "dprediction": pointer(outputs[1]),
+            **pointers(
+                prediction=x,
+                target=inputs[1],
+                choice=inputs[2],
+                scale=inputs[3],
+                loss=outputs[0],
+                dprediction=outputs[1],
+            ),
             "count": x.size,
         }
         return KernelCall("unlearning_regression_loss", x.dtype, fields)
