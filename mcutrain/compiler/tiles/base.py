@@ -129,6 +129,9 @@ def kib(nbytes: int) -> str:
     return f"{nbytes / 1024:.1f} KiB" if nbytes >= 1024 else f"{nbytes} B"
 
 
-def held(what: str, count: int, nbytes: int) -> str:
-    """``what 2 × 1.5 KiB``."""
-    return f"{what} {count} × {kib(nbytes)}" if count > 1 else f"{what} {kib(nbytes)}"
+def held(*buffers: tuple[str, int, int]) -> str:
+    """What, how many, and bytes of each: ``x 2 × 1.5 KiB, y 512 B``."""
+    return ", ".join(
+        f"{what} {count} × {kib(nbytes)}" if count > 1 else f"{what} {kib(nbytes)}"
+        for what, count, nbytes in buffers
+    )

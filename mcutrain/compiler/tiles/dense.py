@@ -91,12 +91,10 @@ class DenseFamily:
             rows=s["rows"],
             columns=columns,
             l1=SHARED + taken(others + max(8, min(round_up(columns, 8), s["columns"])) * column),
-            buffers=", ".join(
-                (
-                    held("weights", 1, columns * row),
-                    held("x", 2 * _WORKERS, _ROWS * row),
-                    held("y", 2 * _WORKERS, _ROWS * columns * 2),
-                )
+            buffers=held(
+                ("weights", 1, columns * row),
+                ("x", 2 * _WORKERS, _ROWS * row),
+                ("y", 2 * _WORKERS, _ROWS * columns * 2),
             ),
             order=f"{s['batch'] * count} tiles of columns, fours of rows in each; workers share rows",
             compute=compute,
@@ -150,7 +148,7 @@ def _few_rows(s: Shape, workers: int) -> Tiling:
         rows=s["rows"],
         columns=s["columns"],
         l1=SHARED + taken(x) + _WORKERS * 2 * w,
-        buffers=", ".join((held("x", 1, x), held("weights", 2 * _WORKERS, w))),
+        buffers=held(("x", 1, x), ("weights", 2 * _WORKERS, w)),
         order=f"{n * fours} blocks of four columns; workers share them",
         compute=round(compute * n),
         dma=round(dma * n),
@@ -192,7 +190,7 @@ def _few_rows_of_gradient(s: Shape, workers: int) -> Tiling:
         rows=s["rows"],
         columns=s["columns"],
         l1=SHARED + taken(x) + _WORKERS * align(own),
-        buffers=", ".join((held("x", 1, x), held("weights", 2 * _WORKERS, part))),
+        buffers=held(("x", 1, x), ("weights", 2 * _WORKERS, part)),
         order="fours of columns; workers share them",
         compute=round(compute * n),
         dma=round(dma * n),
@@ -234,7 +232,7 @@ class DenseWeightGradientFamily:
             rows=rows,
             columns=s["columns"],
             l1=SHARED + TN_BYTES + 32 + taken(kept) + x + dy,
-            buffers=", ".join((held("x", 1, x), held("dy", 1, dy), held("sums", 1, TN_BYTES + kept))),
+            buffers=held(("x", 1, x), ("dy", 1, dy), ("sums", 1, TN_BYTES + kept)),
             order=f"{n * tiles} tiles of rows, {pieces} pieces of sums in each; workers share pieces",
             compute=round(compute * n),
             dma=round(dma * n),

@@ -36,12 +36,10 @@ class DepthwiseFamily:
             rows=made.rows,
             columns=made.part,
             l1=made.l1,
-            buffers=", ".join(
-                (
-                    held("x", 2, 2 * made.x_size),
-                    held("dy" if made.y_in else "y", 2, 2 * made.y_size),
-                    held("sums" if made.y_in else "weights", 1, made.own_bytes),
-                )
+            buffers=held(
+                ("x", 2, 2 * made.x_size),
+                ("dy" if made.y_in else "y", 2, 2 * made.y_size),
+                ("sums" if made.y_in else "weights", 1, made.own_bytes),
             ),
             order=f"{tiles} tiles of rows, {made.channels // made.part} parts of the channels in each; "
             "workers share pairs of channels",

@@ -148,12 +148,10 @@ class WalkFamily:
             rows=rows,
             columns=chunk,
             l1=tables + taken(elements * shape.item),
-            buffers=", ".join(
-                (
-                    held("x", places, x_tile * shape.item),
-                    held("y", places, y_tile * shape.item),
-                    held("weights", blocks, weights * shape.item),
-                )
+            buffers=held(
+                ("x", places, x_tile * shape.item),
+                ("y", places, y_tile * shape.item),
+                ("weights", blocks, weights * shape.item),
             ),
             order=f"{walk.batch * tiles} tiles of rows"
             + (f", {chunks} blocks of weights in each" if chunks > 1 else "")

@@ -101,13 +101,11 @@ class WeightGradientFamily:
             rows=rows,
             columns=chunk,
             l1=SHARED + taken(_TURN, *tables, x_raw, dy_raw, x_lines, dy_lines, *[acc] * places),
-            buffers=", ".join(
-                (
-                    held("x", 1, x_raw),
-                    held("dy", 1, dy_raw),
-                    held("turned", 1, x_lines + dy_lines),
-                    held("sums", places, acc),
-                )
+            buffers=held(
+                ("x", 1, x_raw),
+                ("dy", 1, dy_raw),
+                ("turned", 1, x_lines + dy_lines),
+                ("sums", places, acc),
             ),
             order=f"{s['batch'] * tiles} tiles of rows"
             + (f", {chunks} blocks of sums in each" if chunks > 1 else "")

@@ -64,13 +64,11 @@ def forward(s: Shape, workers: int) -> Tiling:
         rows=s["out_height"],
         columns=outputs,
         l1=SHARED + taken(raw, padded, *weights, outputs * 4, _WORKERS * own),
-        buffers=", ".join(
-            (
-                held("x", 1, raw),
-                held("padded", 1, padded),
-                held("weights", 1, sum(weights)),
-                held("windows and y", _WORKERS, own),
-            )
+        buffers=held(
+            ("x", 1, raw),
+            ("padded", 1, padded),
+            ("weights", 1, sum(weights)),
+            ("windows and y", _WORKERS, own),
         ),
         order="fours of pixels; workers share them",
         compute=round(compute),
@@ -108,14 +106,12 @@ def weight_gradient(s: Shape, rows: int, workers: int) -> Tiling:
         rows=rows,
         columns=outputs,
         l1=SHARED + taken(raw, padded, TN_BYTES, kept) + 64 + pairs * 2 * (pitch + outputs) * 2,
-        buffers=", ".join(
-            (
-                held("x", 1, raw),
-                held("padded", 1, padded),
-                held("windows", 1, 2 * pairs * pitch * 2),
-                held("dy", 1, 2 * pairs * outputs * 2),
-                held("sums", 1, TN_BYTES + kept),
-            )
+        buffers=held(
+            ("x", 1, raw),
+            ("padded", 1, padded),
+            ("windows", 1, 2 * pairs * pitch * 2),
+            ("dy", 1, 2 * pairs * outputs * 2),
+            ("sums", 1, TN_BYTES + kept),
         ),
         order=f"{tiles} tiles of rows, pieces of sums in each; workers share pieces",
         compute=round(compute),
