@@ -21,17 +21,19 @@ static void follow(void *context, const mct_elem *rows, uint32_t count, uint32_t
 
 void MCT_TILED(bias_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_bias_gradient *d = args;
+    float *const acc = d->acc;
+    const uint32_t squares = d->squares;
     struct sums s;
     mct_split(d->channels / 2, worker, workers, &s.first, &s.last);
     s.first *= 2;
     s.last *= 2;
     if (d->channels % 2 == 0 && d->rows >= 8 && mct_ceil_div(d->channels / 2, workers) <= MOST_CHANNELS / 2) {
         for (uint32_t c = s.first; c < s.last; c++)
-            s.sum[c - s.first] = d->squares ? 0.0f : d->acc[c];
+            s.sum[c - s.first] = squares ? 0.0f : acc[c];
         if (mct_rows_follow(d->dy, d->rows, d->channels, worker, workers, follow, &s)) {
             for (uint32_t c = s.first; c < s.last; c++) {
                 const float sum = mct_canonical(s.sum[c - s.first]);
-                d->acc[c] = d->squares ? mct_square(d->acc[c], sum) : sum;
+                acc[c] = squares ? mct_square(acc[c], sum) : sum;
             }
             return;
         }

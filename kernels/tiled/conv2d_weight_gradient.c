@@ -21,7 +21,8 @@ static void move_acc(const struct turn *k, uint32_t chunk, float *l1, bool in) {
 }
 
 /* A share of a tile's products with a block of accumulators. */
-static void multiply(const struct turn *k, uint32_t chunk, float *acc, uint32_t worker, uint32_t workers) {
+MCT_INLINE void multiply(const struct turn *k, uint32_t chunk, float *acc, uint32_t worker,
+                         uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
     uint32_t first = chunk * k->chunk, rows = mct_min(k->chunk, up(d->out_channels, 4) - first) / 4;
     uint32_t item, last;

@@ -57,12 +57,12 @@ MCT_INLINE void mask_and_sum(float *sums, uint8_t *dy, const uint8_t *y, uint32_
 
 MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, uint32_t workers) {
     const struct mct_relu_bias_gradient *d = args;
-    const uint32_t row = d->channels * sizeof(mct_elem);
+    const uint32_t row = d->channels * sizeof(mct_elem), squares = d->squares;
     uint32_t first, last; /* pairs of channels */
     mct_split(row / 4, worker, workers, &first, &last);
     const struct mct_l1 l1 = mct_l1_all();
     if (row % 4 || row < 4 || d->rows < 8 || row > 2 * MOST_CHANNELS * workers ||
-        (ROOM + (1 + d->squares) * MOST_CHANNELS * sizeof(float)) * workers > l1.left) {
+        (ROOM + (1 + squares) * MOST_CHANNELS * sizeof(float)) * workers > l1.left) {
         mct_any_shape_relu_bias_gradient(args, worker, workers);
         return;
     }
@@ -75,7 +75,7 @@ MCT_SMALL void MCT_TILED(relu_bias_gradient)(const void *args, uint32_t worker, 
     float *const sums = (float *)(void *)(l1.at + workers * ROOM) + worker * MOST_CHANNELS;
     float *const acc = d->acc + 2 * first;
     /* where acc comes: where it is summed, or where squares of sums are added to it */
-    float *const home = sums + (d->squares ? workers * MOST_CHANNELS : 0);
+    float *const home = sums + (squares ? workers * MOST_CHANNELS : 0);
     if (home != sums)
         mct_sums_zero(sums, 2 * columns);
     const uint32_t offset = (uint32_t)own * row + (shared ? 0 : 4 * first), place = (uint32_t)own * pitch;

@@ -20,12 +20,43 @@ MCT_INLINE void mct_sums_zero(float *sums, uint32_t count) {
 #endif
 }
 
-/* acc[i] += g[i]^2, of numbers that are at hand. */
+/* acc[i] += g[i]^2, of numbers that are at hand; two numbers behind g are read, too. */
 static __attribute__((noinline, unused)) void mct_squares_here(float *restrict acc, const float *restrict g,
                                                                uint32_t count) {
+#if defined(MCT_XPULP) && MCT_ELEM == 16
+    const uint32_t twice = count / 2;
+    uint32_t a, b, s, t;
+    /* clang-format off */
+    if (twice)
+        __asm__ volatile(
+            ".option push\n\t.option norvc\n\t"
+            ".insn i 0x0b, 2, %[a], 4(%[g])\n\t" /* p.lw */
+            ".insn i 0x0b, 2, %[b], 4(%[g])\n\t"
+            ".insn i 0x7b, 4, x0, %[twice], 20\n\t" /* lp.setup: the next ten, twice times */
+            "fmul.s %[a], %[a], %[a]\n\t"
+            "lw %[s], 0(%[acc])\n\t"
+            "fmul.s %[b], %[b], %[b]\n\t"
+            "lw %[t], 4(%[acc])\n\t"
+            "fadd.s %[s], %[s], %[a]\n\t"
+            ".insn i 0x0b, 2, %[a], 4(%[g])\n\t"
+            "fadd.s %[t], %[t], %[b]\n\t"
+            ".insn i 0x0b, 2, %[b], 4(%[g])\n\t"
+            ".insn s 0x2b, 2, %[s], 4(%[acc])\n\t" /* p.sw */
+            ".insn s 0x2b, 2, %[t], 4(%[acc])\n\t"
+            ".option pop"
+            : [acc] "+r"(acc), [g] "+r"(g), [a] "=&r"(a), [b] "=&r"(b), [s] "=&r"(s), [t] "=&r"(t)
+            : [twice] "r"(twice)
+            : "memory");
+    /* clang-format on */
+    if (count % 2) {
+        g -= twice ? 2 : 0;
+        acc[0] = mct_square(acc[0], g[0]);
+    }
+#else
 #pragma clang loop unroll_count(4)
     for (uint32_t i = 0; i < count; i++)
         acc[i] = mct_square(acc[i], g[i]);
+#endif
 }
 
 /* The same for acc in memory; `place` are `bytes` of L1 that the worker has to itself. */

@@ -73,7 +73,7 @@ static __attribute__((noinline)) void turn_pairs(mct_elem *to, uint32_t next, co
 }
 
 /* A share of the lines of x that are elements of the window. */
-static void turn_windows(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
+MCT_INLINE void turn_windows(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
     uint32_t first, last, item, end, pitch = d->width * d->channels, rows = k->line_rows;
     int32_t top;
@@ -104,7 +104,7 @@ static void turn_windows(const struct turn *k, const struct step *s, uint32_t wo
 }
 
 /* A share of the lines of x that are channels: an item is a row of a few of a set's. */
-static void turn_channels(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
+MCT_INLINE void turn_channels(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
     const uint32_t pitch = d->width * d->channels, rows = k->line_rows, few = d->channels % 8 ? 4 : 8;
     const uint32_t parts = d->channels / few;
@@ -135,7 +135,7 @@ static void turn_channels(const struct turn *k, const struct step *s, uint32_t w
     }
 }
 
-static void turn_dy(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
+MCT_INLINE void turn_dy(const struct turn *k, const struct step *s, uint32_t worker, uint32_t workers) {
     const struct mct_conv2d_weight_gradient *d = k->d;
     const uint32_t pixels = rows_of(k, s) * d->out_width;
     uint32_t pair, end;
