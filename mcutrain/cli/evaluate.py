@@ -8,25 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 from rich.progress import Progress
 
+from mcutrain.cli import evaluate_request as asked
 from mcutrain.cli.console import errors, output, print_json, progress, table
 from mcutrain.cli.options import build_argument, data_option, json_option, limit_option, open_build, open_data
-from mcutrain.data import Dataset, load
+from mcutrain.data import load
 from mcutrain.errors import BuildError, OptionError
 from mcutrain.weights import read_weights
 
 if TYPE_CHECKING:
-    from mcutrain.build import Build
     from mcutrain.evaluation.judge import Judge
     from mcutrain.evaluation.judged import Judged
-    from mcutrain.evaluation.measure import Data
-    from mcutrain.evaluation.requests import Request
     from mcutrain.evaluation.retrain import Step
-    from mcutrain.evaluation.schedule import Schedule
-    from mcutrain.executor import Array
-    from mcutrain.manifest import Manifest
 
 _WORDS = ("failed", "suppression", "removal", "exact")
 
@@ -208,19 +202,19 @@ def command(
     if control is not None and len(unlearned) + len(methods) != 1:
         raise OptionError("--control is for one model", "name one --method or one --unlearned file")
     dataset, _ = open_data(opened, data, limit)
-    arrays = _arrays(opened, dataset, load(test) if test else dataset)
-    requests = _requests(opened, arrays, dataset, files, classes, groups)
-    chosen = _methods(opened.manifest, methods, options) if not unlearned else []
+    arrays = asked.arrays(opened, dataset, load(test) if test else dataset)
+    requests = asked.requests(opened, arrays, dataset, files, classes, groups)
+    chosen = asked.chosen(opened.manifest, methods, options) if not unlearned else []
     if not (chosen or unlearned):
         raise OptionError("no method could run", "compile the model with --unlearn, or name a --method")
-    finished = [(path.stem, _read(path, opened.manifest)) for path in unlearned]
-    expected = _read(control, opened.manifest) if control else None
+    finished = [(path.stem, asked.weights(path, opened.manifest)) for path in unlearned]
+    expected = asked.weights(control, opened.manifest) if control else None
     with progress("what") as bar:
         judge = Judge(
             opened,
             arrays,
             requests,
-            _schedule(schedule, epochs, lr, batch, momentum, weight_decay),
+            asked.schedule(schedule, epochs, lr, batch, momentum, weight_decay),
             original=read_weights(weights, opened.manifest) if weights else None,
             golds=golds,
             shadows=shadows,
@@ -246,114 +240,6 @@ def command(
         _print(result, html)
     least = _WORDS.index(require) if require else 0
     return int(any(_WORDS.index(j.verdict.word) < least for j in judged))
-
-
-def _arrays(build: Build, dataset: Dataset, tests: Dataset) -> Data:
-    from mcutrain.data import ModelShape
-    from mcutrain.evaluation.measure import Data
-
-    shape = ModelShape.of(build.manifest)
-    x, y = dataset.part("train", shape)
-    x_test, y_test = tests.part("test", shape)
-    classes = int(np.prod(shape.output))
-    return Data(
-        np.asarray(x), np.asarray(y), np.asarray(x_test), np.asarray(y_test), classes, shape.loss == "mse"
-    )
-
-
-def _requests(
-    build: Build,
-    data: Data,
-    dataset: Dataset,
-    files: Sequence[Path],
-    classes: Sequence[int],
-    groups: Sequence[str],
-) -> list[Request]:
-    from mcutrain.evaluation import requests as ask
-
-    if classes and data.regression:
-        raise OptionError("a regression has no classes", "give --forget or --forget-group")
-    named = [ask.read_file(path) for path in files]
-    known = _hashes(build, data) if any(request.hashes for request in named) else []
-    made = [ask.by_rows(n.find(known), path.name) for n, path in zip(named, files, strict=True)]
-    made += [ask.by_class(data.y_train, c) for c in classes]
-    if groups:
-        names = dataset.groups()
-        made += [ask.by_group(names, g) for g in groups]
-    return made
-
-
-def _hashes(build: Build, data: Data) -> list[bytes]:
-    """Hashes of the training data, as the run log of the build's device or reference has them."""
-    from mcutrain.cli.unlearn_request import no_log
-    from mcutrain.logstore import LogCopy
-    from mcutrain.runlog import COPY, REFERENCE_COPY
-    from mcutrain.runrecords import sample_hashes
-
-    copies = [path for name in (COPY, REFERENCE_COPY) if (path := build.state_folder / name).exists()]
-    if not copies:
-        raise no_log()
-    with build.reference(store=False) as learner:
-        return sample_hashes(learner, LogCopy.read(copies[0]).salt, data.x_train, data.y_train)
-
-
-def _schedule(
-    text: str | None, epochs: int | None, lr: float, batch: int, momentum: float, weight_decay: float
-) -> Schedule:
-    from mcutrain.evaluation.schedule import Schedule, constant
-
-    if (text is None) == (epochs is None):
-        raise OptionError("how was the model trained?", "give --epochs and --lr, or --schedule")
-    others = {"batch": batch, "momentum": momentum, "weight_decay": weight_decay}
-    if text is not None:
-        return Schedule.parse(text, **others)  # type: ignore[arg-type]
-    assert epochs is not None
-    return constant(epochs, lr, **others)  # type: ignore[arg-type]
-
-
-def _read(path: Path, manifest: Manifest) -> dict[str, Array]:
-    """Weights from ONNX, or from an .npz file by initializer name."""
-    from mcutrain.npz import read_npz
-
-    if path.suffix != ".npz":
-        return read_weights(path, manifest)
-    known = [t.origin.initializer for t in manifest.parameters() if t.origin]
-    found = read_npz(path, known)
-    if not found:
-        raise OptionError(f"{path} holds none of the model's weights", f"they are {', '.join(known)}")
-    return found
-
-
-def _methods(
-    manifest: Manifest, names: Sequence[str], options: Sequence[str]
-) -> list[tuple[Any, str, dict[str, str]]]:
-    """Methods with variants and options; of those that nobody named, the ones that the build can run."""
-    from mcutrain.unlearning import methods, parse_method
-    from mcutrain.unlearning.options import check_options
-
-    chosen = [parse_method(name) for name in names] or [(m, m.variants[0].name) for m in methods()]
-    given = {}
-    for text in options:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise OptionError(f"-O {text} has no value", "give -O NAME=VALUE")
-        if not any(name == o.name for m, _ in chosen for o in m.options):
-            raise OptionError(f"no method here has an option '{name}'", "see mcutrain unlearn --list")
-        given[name] = value
-    taken = [{o.name for o in m.options if not o.variants or v in o.variants} for m, v in chosen]
-    able = []
-    for (method, variant), known in zip(chosen, taken, strict=True):
-        own = {name: value for name, value in given.items() if name in known}
-        try:
-            settings = check_options(method.name, variant, method.options, own)
-            method.check_manifest(manifest, variant, settings)
-        except BuildError as error:
-            if names:
-                raise
-            errors().print(f"{method.name} is left out: {error.reason}", markup=False)
-        else:
-            able.append((method, variant, own))
-    return able
 
 
 def _run(judge: Judge, chosen: Sequence[Any], *, strict: bool, control: Any) -> list[Judged]:
