@@ -124,8 +124,8 @@ _WORDS = ("failed", "suppression", "removal", "exact")
     show_default=True,
     metavar="N",
     help="Shadow models for the likelihood ratio attack (LiRA), each trained on half of all samples; 48 is "
-    "good. Any request on the same model and data uses the same ones. Without them no verdict is above "
-    "suppression.",
+    "good. Any request on the same model and data uses the same ones. Without them no method "
+    "but an exact one is more than suppression.",
 )
 @click.option(
     "--shadow-cache",
