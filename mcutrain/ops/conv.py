@@ -28,20 +28,18 @@ from mcutrain.ops.base import (
     required,
     tile_fields,
 )
+from mcutrain.ops.convolution_gradient import convolution_gradient
 from mcutrain.ops.dense import (
     accumulated,
     activation_fields,
-    bias_gradient,
     check_bias,
-    computed_weight,
     dense_call,
     dot_rule,
     finish,
-    gradient_before_activation,
     squares,
     weight_gradient_call,
 )
-from mcutrain.ops.window import Window, window_attrs
+from mcutrain.ops.window import Window
 
 #: Output pixels that conv2d_weight_gradient gathers at a time (MCT_CHUNK_PIXELS), four elements each.
 _CHUNK_PIXELS = 64
@@ -85,21 +83,7 @@ class Conv2d(Op):
 
     def gradient(self, node: Node, g: GradientBuilder, dys: list[str | None]) -> None:
         """dw = sum over pixels of dy (x) x, dx = dy * w transposed, db = sum over pixels of dy."""
-        if dys[0] is None:
-            return
-        x, w = node.inputs[:2]
-        dy = gradient_before_activation(node, g, dys[0])
-        bias_gradient(node, g, dy)
-        if g.needs(w):
-            if not g.is_parameter(w):
-                raise computed_weight(node, w)
-            acc = g.accumulator(w)
-            g.emit("Conv2dWeightGradient", [x, dy, acc], window_attrs(node), node=node, out=acc)
-        if g.needs(x):
-            attrs = {**window_attrs(node), "input_hw": tuple(g.tensor(x).shape[1:3])}
-            g.accumulate(
-                x, g.emit("Conv2dInputGradient", [dy, _transposed_weight(node, g, w)], attrs, node=node)
-            )
+        convolution_gradient(node, g, dys, lambda w: _transposed_weight(node, g, w))
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, w, y = required(node, inputs, 0), required(node, inputs, 1), outputs[0]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mcutrain.errors import UnsupportedError
 from mcutrain.ir import Array, Node, Tensor
 from mcutrain.numerics import activate, add_squares, dot, dot_nt, dot_tn, narrow
 from mcutrain.ops.base import (
@@ -82,14 +81,6 @@ def accumulated(node: Node, acc: Array, gradient: Callable[[Array], Array]) -> A
     if squares(node):
         return add_squares(acc, narrow(gradient(np.zeros_like(acc)), np.float32))
     return narrow(gradient(acc), np.float32)
-
-
-def computed_weight(node: Node, weight: str) -> UnsupportedError:
-    """The error for a convolution whose weight is not a parameter but would need a gradient."""
-    return UnsupportedError(
-        f"node '{node.name or node.op}': the weight '{weight}' is computed by the model and needs a gradient",
-        "freeze the layers before it with --train",
-    )
 
 
 def check_bias(node: Node, inputs: list[Tensor | None], channels: int) -> None:

@@ -23,19 +23,17 @@ from mcutrain.ops.base import (
     required,
     tile_fields,
 )
+from mcutrain.ops.convolution_gradient import convolution_gradient
 from mcutrain.ops.dense import (
     accumulated,
     activation_fields,
-    bias_gradient,
     check_bias,
-    computed_weight,
     dot_rule,
     finish,
-    gradient_before_activation,
     squares,
 )
 from mcutrain.ops.depthwise_plan import NO_PLAN, plan, takes, usual
-from mcutrain.ops.window import Window, window_attrs
+from mcutrain.ops.window import Window
 
 #: Bytes that depthwise_block.h needs for two taps (MCT_TAP_PAIR_BYTES).
 _TAP_PAIR_BYTES = 32
@@ -66,19 +64,7 @@ class DepthwiseConv2d(Op):
 
     def gradient(self, node: Node, g: GradientBuilder, dys: list[str | None]) -> None:
         """dw = sum over pixels of dy . x, dx = dy * w reversed, db = sum of dy; each per channel."""
-        if dys[0] is None:
-            return
-        x, w = node.inputs[:2]
-        dy = gradient_before_activation(node, g, dys[0])
-        bias_gradient(node, g, dy)
-        if g.needs(w):
-            if not g.is_parameter(w):
-                raise computed_weight(node, w)
-            acc = g.accumulator(w)
-            g.emit("DepthwiseConv2dWeightGradient", [x, dy, acc], window_attrs(node), node=node, out=acc)
-        if g.needs(x):
-            attrs = {**window_attrs(node), "input_hw": tuple(g.tensor(x).shape[1:3])}
-            g.accumulate(x, g.emit("DepthwiseConv2dInputGradient", [dy, w], attrs, node=node))
+        convolution_gradient(node, g, dys, lambda w: w)
 
     def kernel(self, node: Node, inputs: list[Tensor | None], outputs: list[Tensor]) -> KernelCall:
         x, w, y = required(node, inputs, 0), required(node, inputs, 1), outputs[0]
