@@ -24,12 +24,19 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
             half.flush()
             os.fsync(half.fileno())
             if not private:
-                os.chmod(half.name, 0o644)
+                os.chmod(half.name, 0o666 & ~_umask())
             os.replace(half.name, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(half.name)
             raise
+
+
+def _umask() -> int:
+    """The permissions that this process takes from its new files; it cannot be read without being set."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def write_whole(path: Path, data: bytes | str, *, private: bool = False) -> None:

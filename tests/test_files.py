@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -28,11 +29,18 @@ def test_what_ends_early_leaves_what_was_there(tmp_path: Path, error: type[BaseE
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("private", "rights"), [(False, 0o644), (True, 0o600)])
-def test_a_file_takes_the_place_of_another(tmp_path: Path, private: bool, rights: int) -> None:
+@pytest.mark.parametrize(
+    ("private", "mask", "rights"), [(False, 0o022, 0o644), (False, 0o077, 0o600), (True, 0o022, 0o600)]
+)
+def test_a_file_takes_the_place_of_another(tmp_path: Path, private: bool, mask: int, rights: int) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
-    write_whole(path, "nachher: ä", private=private)
+    mine = os.umask(mask)
+    try:
+        write_whole(path, "nachher: ä", private=private)
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(mine)
     assert path.read_text("utf-8") == "nachher: ä"
     assert stat.S_IMODE(path.stat().st_mode) == rights
     assert list(tmp_path.iterdir()) == [path]

@@ -149,6 +149,19 @@ def importance_by_hand(build: Build, samples: list[Inputs]) -> dict[str, Array]:
     return total
 
 
+def check_importance(build: Build, samples: list[Inputs]) -> None:
+    """Program ``importance`` leaves the bits of :func:`importance_by_hand`."""
+    want = importance_by_hand(build, samples)
+    with build.session() as session:
+        session.executor.run("zero_gradients")
+        for sample in samples:
+            session.executor.run("importance", sample)
+        got = session.executor.read(list(want))
+    for name, squares in want.items():
+        assert same_bits(got[name], squares), name
+        assert squares.max() > 0, name
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("network", SINGLE)
 def test_importance_is_the_sum_of_squared_gradients(network: str, precision: Precision) -> None:
@@ -164,15 +177,7 @@ def test_importance_is_the_sum_of_squared_gradients(network: str, precision: Pre
         }
         for label in (0, 2, 1)
     ]
-    want = importance_by_hand(build, samples)
-    with build.session() as session:
-        session.executor.run("zero_gradients")
-        for sample in samples:
-            session.executor.run("importance", sample)
-        got = session.executor.read(list(want))
-    for name, squares in want.items():
-        assert same_bits(got[name], squares), name
-        assert squares.max() > 0, name
+    check_importance(build, samples)
 
 
 def sharing() -> onnx.ModelProto:
@@ -210,15 +215,7 @@ def test_importance_of_shared_weights(precision: Precision) -> None:
     samples: list[Inputs] = [
         {x: rng.normal(size=(1, 9)).astype(kind), y: np.int32([label])} for label in (0, 3)
     ]
-    want = importance_by_hand(build, samples)
-    with build.session() as session:
-        session.executor.run("zero_gradients")
-        for sample in samples:
-            session.executor.run("importance", sample)
-        got = session.executor.read(list(want))
-    for name, squares in want.items():
-        assert same_bits(got[name], squares), name
-        assert squares.max() > 0, name
+    check_importance(build, samples)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

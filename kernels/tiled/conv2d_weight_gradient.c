@@ -56,6 +56,21 @@ MCT_INLINE void multiply(const struct turn *k, uint32_t chunk, float *acc, uint3
     }
 }
 
+/* Turns a share of the lines of a tile that has come, and goes on to the next one. */
+MCT_INLINE void turn_tile(struct turn *k, struct step *s, uint32_t worker, uint32_t workers) {
+    if (k->whole_windows)
+        turn_windows(k, s, worker, workers);
+    else
+        turn_channels(k, s, worker, workers);
+    turn_dy(k, s, worker, workers);
+    if (worker == 0)
+        k->runs = rows_of(k, s);
+    if (++s->tile == k->tiles) {
+        s->tile = 0;
+        s->sample++;
+    }
+}
+
 static void accumulate(struct turn *k, uint32_t worker, uint32_t workers) {
     uint32_t raw = 0, in = 0, out = 0, turns = 0, all = k->d->batch * k->tiles * k->chunks;
     struct step s = {0};
@@ -69,17 +84,7 @@ static void accumulate(struct turn *k, uint32_t worker, uint32_t workers) {
         if (worker == 0)
             mct_dma_wait(raw);
         mct_barrier();
-        if (k->whole_windows)
-            turn_windows(k, &s, worker, workers);
-        else
-            turn_channels(k, &s, worker, workers);
-        turn_dy(k, &s, worker, workers);
-        if (worker == 0)
-            k->runs = rows_of(k, &s);
-        if (++s.tile == k->tiles) {
-            s.tile = 0;
-            s.sample++;
-        }
+        turn_tile(k, &s, worker, workers);
         for (uint32_t chunk = 0; chunk < k->chunks; chunk++, turns++) {
             bool moving = turns == 0 || k->chunks > 1;
             if (worker == 0 && moving)
@@ -163,17 +168,9 @@ static __attribute__((noinline)) void accumulate_squares(struct turn *k, uint32_
                 if (worker == 0)
                     mct_dma_wait(raw);
                 mct_barrier();
-                if (k->whole_windows)
-                    turn_windows(k, &s, worker, workers);
-                else
-                    turn_channels(k, &s, worker, workers);
-                turn_dy(k, &s, worker, workers);
-                if (worker == 0)
-                    k->runs = rows_of(k, &s);
-                if (++s.tile == k->tiles) {
-                    s.tile = 0;
-                    s.sample = s.sample + 1 == k->d->batch ? 0 : s.sample + 1;
-                }
+                turn_tile(k, &s, worker, workers);
+                if (s.sample == k->d->batch)
+                    s.sample = 0;
             }
             mct_barrier();
             if (worker == 0 && tile + 1 < tiles) {

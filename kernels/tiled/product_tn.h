@@ -105,36 +105,50 @@ static struct mct_tn_share mct_tn_begin(const struct mct_tn *t, uint32_t worker,
     return s;
 }
 
+/* acc[4][along] of a piece += its products, over `pairs` > 0 pairs of rows. */
+MCT_INLINE void mct_tn_products(const struct mct_tn *t, struct mct_tn_piece at, float *acc, const mct_elem *x,
+                                const mct_elem *dy, uint32_t pairs) {
+    const uint32_t wide = mct_min(t->along, t->pitch - at.first), row = t->along * sizeof(float);
+    struct mct_x_tn blocks = {
+        .a = x + at.first,
+        .b = dy + at.column,
+        .a_step = (int32_t)(t->pitch * sizeof(mct_elem)) - 4,
+        .b_step = (int32_t)(t->columns * sizeof(mct_elem)) - 4,
+        .more = pairs - 1,
+        .blocks = wide / 4,
+        .acc = acc,
+        .pitch = (int32_t)row,
+        .back = -3 * (int32_t)row - 12,
+    };
+    mct_x_tn_blocks(&blocks);
+}
+
+/* Begins to take the `i`th piece of a worker away and to bring the next but one, when the transfers of
+ * `group` are done; the next piece is in place 0 then. Returns the group of these transfers. */
+MCT_INLINE uint32_t mct_tn_pass(const struct mct_tn *t, struct mct_tn_share *s, struct mct_tn_piece at,
+                                uint32_t i, uint32_t group) {
+    if (i)
+        mct_dma_wait(group);
+    group = mct_dma_begin();
+    mct_tn_move(t, at, s->place[0], false);
+    if (i + 2 < s->count) {
+        mct_tn_move(t, s->next, s->place[2], true);
+        mct_tn_next(t, &s->next);
+    }
+    float *left = s->place[0];
+    s->place[0] = s->place[1];
+    s->place[1] = s->place[2];
+    s->place[2] = left;
+    return group;
+}
+
 /* The products of a worker, over `pairs` > 0 pairs of rows. What mct_tn_begin brings is there. */
 static void mct_tn_run(const struct mct_tn *t, struct mct_tn_share s, struct mct_tn_piece at,
                        const mct_elem *x, const mct_elem *dy, uint32_t pairs) {
     uint32_t group = 0;
     for (uint32_t i = 0; i < s.count; i++, mct_tn_next(t, &at)) {
-        const uint32_t wide = mct_min(t->along, t->pitch - at.first), row = t->along * sizeof(float);
-        struct mct_x_tn blocks = {
-            .a = x + at.first,
-            .b = dy + at.column,
-            .a_step = (int32_t)(t->pitch * sizeof(mct_elem)) - 4,
-            .b_step = (int32_t)(t->columns * sizeof(mct_elem)) - 4,
-            .more = pairs - 1,
-            .blocks = wide / 4,
-            .acc = s.place[0],
-            .pitch = (int32_t)row,
-            .back = -3 * (int32_t)row - 12,
-        };
-        mct_x_tn_blocks(&blocks);
-        if (i)
-            mct_dma_wait(group);
-        group = mct_dma_begin();
-        mct_tn_move(t, at, s.place[0], false);
-        if (i + 2 < s.count) {
-            mct_tn_move(t, s.next, s.place[2], true);
-            mct_tn_next(t, &s.next);
-        }
-        float *left = s.place[0];
-        s.place[0] = s.place[1];
-        s.place[1] = s.place[2];
-        s.place[2] = left;
+        mct_tn_products(t, at, s.place[0], x, dy, pairs);
+        group = mct_tn_pass(t, &s, at, i, group);
     }
     if (s.count)
         mct_dma_wait(group);
@@ -152,39 +166,17 @@ static __attribute__((noinline)) void mct_tn_run_squares(const struct mct_tn *t,
                                                          const mct_elem *dy, uint32_t pairs, bool first,
                                                          bool last) {
     float own[MCT_TN_PIECE / sizeof(float)];
-    const uint32_t size = MCT_TN_ROWS * t->along, row = t->along * sizeof(float);
+    const uint32_t size = MCT_TN_ROWS * t->along;
     uint32_t group = 0;
     for (uint32_t i = 0; i < s.count; i++, mct_tn_next(t, &at)) {
         float *sums = t->kept ? t->kept + at.column * t->pieces * t->along + at.first * MCT_TN_ROWS : own;
         if (first)
             mct_sums_zero(sums, size);
-        struct mct_x_tn blocks = {
-            .a = x + at.first,
-            .b = dy + at.column,
-            .a_step = (int32_t)(t->pitch * sizeof(mct_elem)) - 4,
-            .b_step = (int32_t)(t->columns * sizeof(mct_elem)) - 4,
-            .more = pairs - 1,
-            .blocks = mct_min(t->along, t->pitch - at.first) / 4,
-            .acc = sums,
-            .pitch = (int32_t)row,
-            .back = -3 * (int32_t)row - 12,
-        };
-        mct_x_tn_blocks(&blocks);
+        mct_tn_products(t, at, sums, x, dy, pairs);
         if (!last)
             continue;
         mct_squares_here(s.place[0], sums, size);
-        if (i)
-            mct_dma_wait(group);
-        group = mct_dma_begin();
-        mct_tn_move(t, at, s.place[0], false);
-        if (i + 2 < s.count) {
-            mct_tn_move(t, s.next, s.place[2], true);
-            mct_tn_next(t, &s.next);
-        }
-        float *left = s.place[0];
-        s.place[0] = s.place[1];
-        s.place[1] = s.place[2];
-        s.place[2] = left;
+        group = mct_tn_pass(t, &s, at, i, group);
     }
     if (last && s.count)
         mct_dma_wait(group);
